@@ -1,0 +1,79 @@
+# The short face of CMakePresets.json and scripts/. `make help` lists the targets.
+
+.DEFAULT_GOAL := help
+.PHONY: help ready-to-serve setup build release serve test asan tsan cov fuzz tidy fmt fmt-check bench docs clean
+JOBS ?= $(shell nproc)
+TIME ?= 30
+export MLX_JOBS := $(JOBS)
+serve = exec build/release/bin/mlxd serve $(ARGS)
+dry_run = $(findstring n,$(firstword -$(MAKEFLAGS)))
+sources = $(shell find src tests bench scripts -name node_modules -prune -o \
+	\( -name '*.c' -o -name '*.h' -o -name '*.cpp' \) -print)
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+setup: ## install what is missing (apt, llama.cpp)
+	@scripts/setup.sh
+
+configure-%:
+	@cmake --preset $* >/dev/null
+
+build-%: configure-%
+	@cmake --build --preset $* -j $(JOBS)
+
+build: build-dev ## debug build, build/dev
+
+release: build-release ## optimised build, build/release
+
+# mlxd takes make's own place, where this make can do that; scripts/exec_in_place.c says why.
+serve: build/exec_in_place.so ## start a cluster: make serve ARGS="--config my.yaml"
+	$(eval -load build/exec_in_place.so)$(if $(dry_run),,$(exec-in-place $(serve)))
+	@$(serve)
+
+build/exec_in_place.so: scripts/exec_in_place.c ready-to-serve
+	@$(CC) -shared -fPIC -o $@ $< 2>/dev/null || rm -f $@
+
+ready-to-serve:
+	@scripts/setup.sh --for serve
+	@$(MAKE) --no-print-directory release
+
+test: ## all tests, against the debug build
+	@scripts/setup.sh --for test
+	@$(MAKE) --no-print-directory build
+	@scripts/node-modules.sh
+	@scripts/run-tests.sh dev $(ARGS)
+
+asan: build-asan ## all tests under address, leak and undefined behaviour sanitizers
+	@scripts/node-modules.sh
+	@scripts/run-tests.sh asan $(ARGS)
+
+tsan: build-tsan ## unit and cluster tests under the thread sanitizer
+	@scripts/run-tests.sh tsan $(ARGS)
+
+cov: build-cov ## all tests, then the line coverage of each file
+	@scripts/node-modules.sh
+	@find build/cov -name '*.gcda' -delete
+	@scripts/run-tests.sh cov $(ARGS)
+	@scripts/coverage.sh
+
+fuzz: build-fuzz ## every fuzz target for TIME=30 seconds
+	@scripts/fuzz.sh $(TIME)
+
+tidy: configure-dev ## clang-tidy over src
+	@scripts/tidy.sh
+
+fmt: ## format all C
+	@clang-format -i $(sources)
+
+fmt-check: ## fail if some C is not formatted
+	@clang-format --dry-run -Werror $(sources)
+
+bench: configure-release ## build the benchmark programs, build/release/bin/bench_*
+	@cmake --build --preset release -j $(JOBS) --target bench
+
+docs: build ## regenerate the documents that mlxd prints
+	@scripts/docs.sh build/dev/bin/mlxd
+
+clean: ## remove build/
+	rm -rf build

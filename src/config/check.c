@@ -1,0 +1,120 @@
+/* What holds between options, and the names of models. */
+#include "config/options.h"
+
+#include <ctype.h>
+#include <string.h>
+#include <strings.h>
+
+enum { MODEL_NAME_MAX = 128 }; /* bytes, as in what workers tell about their models */
+
+#define REFUSE(path, ...) error_set(error, STATUS_CONFIG_INVALID, (path), path ": " __VA_ARGS__)
+
+static enum status check_nats(const struct config *config, struct error *error) {
+    const char *url = config->nats.url;
+    if (config->nats.mode == NATS_EXTERNAL && !*url)
+        return REFUSE("cluster.nats.url", "must be set when cluster.nats.mode is external, as in "
+                                          "nats://127.0.0.1:4222");
+    if (config->nats.mode == NATS_EMBEDDED && *url)
+        return REFUSE("cluster.nats.url",
+                      "is for an external NATS, but cluster.nats.mode is embedded; set the mode "
+                      "to external");
+    if (*url && strncmp(url, "nats://", 7) != 0)
+        return REFUSE("cluster.nats.url", "must begin with nats://, as in nats://127.0.0.1:4222");
+    return STATUS_OK;
+}
+
+static enum status check_times(const struct config *config, struct error *error) {
+    /* A worker is suspect after 2.5 missed heartbeats; offline must come later. */
+    if (config->controller.worker_offline_timeout_ms < 3 * config->discovery.heartbeat_interval_ms)
+        return REFUSE("cluster.controller.worker_offline_timeout_ms",
+                      "must be at least three times cluster.discovery.heartbeat_interval_ms, %lld",
+                      (long long)(3 * config->discovery.heartbeat_interval_ms));
+    if (config->routing.retry.max_delay_ms < config->routing.retry.retry_delay_ms)
+        return REFUSE("cluster.requestRouting.retry.maxDelayMs", "must not be less than retryDelayMs, %lld",
+                      (long long)config->routing.retry.retry_delay_ms);
+    return STATUS_OK;
+}
+
+static enum status check_worker(const struct config *config, struct error *error) {
+    if (config->worker.batch_tokens < config->worker.max_batch_size)
+        return REFUSE("cluster.worker.batch_tokens",
+                      "must be at least cluster.worker.continuous_batching.max_batch_size, %lld",
+                      (long long)config->worker.max_batch_size);
+    return STATUS_OK;
+}
+
+/* Whether a part of a file name between '-' or '.' tells how weights are stored: q8_0, Q4_K_M, IQ2_XXS, f16.
+ */
+static bool is_quantization(const char *part) {
+    static const char *const plain[] = {"f16", "f32", "f64", "bf16", "fp16", "fp32", "mxfp4"};
+    for (size_t i = 0; i < ARRAY_LEN(plain); i++) {
+        if (strcasecmp(part, plain[i]) == 0)
+            return true;
+    }
+    const char *at = part;
+    if (tolower((unsigned char)*at) == 'i' || tolower((unsigned char)*at) == 't')
+        at++;
+    if (tolower((unsigned char)*at) != 'q' || !isdigit((unsigned char)at[1]))
+        return false;
+    for (at += 2; *at; at++) {
+        if (!isalnum((unsigned char)*at) && *at != '_')
+            return false;
+    }
+    return true;
+}
+
+static void name_from_path(struct config_model *model) {
+    const char *slash = strrchr(model->path, '/');
+    char name[CONFIG_TEXT_MAX + 1] = "";
+    strncat(name, slash ? slash + 1 : model->path, CONFIG_TEXT_MAX);
+    size_t len = strlen(name);
+    if (len > 5 && strcasecmp(name + len - 5, ".gguf") == 0)
+        name[len - 5] = '\0';
+    char *cut = name + strlen(name);
+    while (cut > name && *cut != '-' && *cut != '.')
+        cut--;
+    if (cut > name && is_quantization(cut + 1))
+        *cut = '\0';
+    config_set_text(&model->name, name);
+}
+
+static enum status check_model(const struct config *config, size_t index, struct error *error) {
+    const struct config_model *model = &config->models[index];
+    if (!*model->name)
+        return REFUSE(CONFIG_MODELS_PATH, "a model has an empty name (path \"%.200s\")", model->path);
+    if (strlen(model->name) > MODEL_NAME_MAX)
+        return REFUSE(CONFIG_MODELS_PATH,
+                      "the name \"%.200s\" is longer than %d bytes; give another one: name=path", model->name,
+                      MODEL_NAME_MAX);
+    for (size_t i = 0; i < index; i++) {
+        if (strcmp(config->models[i].name, model->name) == 0)
+            return REFUSE(CONFIG_MODELS_PATH, "two models have the name \"%s\": %.120s and %.120s",
+                          model->name, config->models[i].path, model->path);
+    }
+    return STATUS_OK;
+}
+
+static enum status check_models(struct config *config, struct error *error) {
+    for (size_t i = 0; i < config->model_count; i++) {
+        struct config_model *model = &config->models[i];
+        if (!*model->path)
+            return REFUSE(CONFIG_MODELS_PATH, "a model has an empty path");
+        if (!model->name)
+            name_from_path(model);
+        enum status status = check_model(config, i, error);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+enum status config_check(struct config *config, struct error *error) {
+    enum status status = check_nats(config, error);
+    if (status == STATUS_OK)
+        status = check_times(config, error);
+    if (status == STATUS_OK)
+        status = check_worker(config, error);
+    if (status == STATUS_OK)
+        status = check_models(config, error);
+    return status;
+}

@@ -1,0 +1,124 @@
+/* The configuration of all roles: one struct, filled from defaults, then a YAML file, then flags.
+ *
+ * Every option is one row of a table (options.c): YAML path, flag, type, range, default, help. The file
+ * reader, the flag reader, docs/CONFIG.md and config/cluster.yaml all come from it. Unknown keys, wrong types
+ * and values out of range are refused, with file, line, key, and what would be right. Read-only after
+ * start-up. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+
+enum { CONFIG_MODELS_MAX = 32 };
+
+enum nats_mode { NATS_EMBEDDED, NATS_EXTERNAL };
+enum engine_kind { ENGINE_KIND_LLAMA, ENGINE_KIND_FAKE };
+
+struct config_model {
+    char *name; /* owned; what clients call it */
+    char *path; /* owned */
+};
+
+struct config {
+    char *log_level; /* debug | info | warn | error */
+    struct {
+        enum nats_mode mode;
+        char *url;         /* external; or what the supervisor passes to its children */
+        char *server_path; /* the nats-server executable for embedded mode */
+        int64_t connect_wait_ms;
+        int64_t write_deadline_ms;
+    } nats;
+    struct {
+        char *id; /* empty: made at the start */
+        char *host;
+        int64_t port;
+        bool reuse_port;
+        int64_t max_requests;
+        int64_t max_body_bytes;
+        int64_t max_connections;
+        int64_t worker_offline_timeout_ms;
+        int64_t drain_timeout_ms;
+    } controller;
+    struct {
+        int64_t timeout_ms;           /* total, not streamed */
+        int64_t streaming_timeout_ms; /* total, streamed */
+        int64_t ack_timeout_ms;
+        int64_t first_token_timeout_ms;
+        int64_t stall_timeout_ms;
+        struct {
+            bool enabled;
+            int64_t max_retries;
+            int64_t retry_delay_ms;
+            int64_t max_delay_ms;
+        } retry;
+    } routing;
+    struct {
+        char *strategy; /* least_requests */
+    } balancing;
+    struct {
+        int64_t heartbeat_interval_ms;
+    } discovery;
+    struct {
+        char *id; /* empty: made from host name and process */
+        enum engine_kind engine;
+        int64_t context_tokens;
+        int64_t batch_tokens;
+        int64_t threads;
+        int64_t gpu_layers;
+        int64_t max_batch_size; /* slots */
+        int64_t max_depth;      /* queue */
+        int64_t drain_timeout_ms;
+        int64_t fake_step_us;
+        int64_t fake_prompt_token_us;
+        int64_t fake_reply_tokens;
+    } worker;
+    struct {
+        int64_t workers;
+        char *runtime_dir;       /* where the folder for one run is made; empty: $XDG_RUNTIME_DIR or /tmp */
+        int64_t stop_timeout_ms; /* from the signal until every process is gone */
+    } serve;
+    struct config_model models[CONFIG_MODELS_MAX]; /* all workers serve these */
+    size_t model_count;
+};
+
+/* Defaults. */
+void config_init(struct config *config);
+void config_release(struct config *config); /* takes NULL; leaves it zeroed */
+
+/* Reads the file over what `config` holds. CONFIG_INVALID; param is the key, message has file:line. */
+MUST_USE enum status config_read_file(struct config *config, const char *path, struct error *error);
+
+/* The same from memory; `name` stands for the file in messages. */
+MUST_USE enum status config_read_text(struct config *config, const char *name, const char *text, size_t len,
+                                      struct error *error);
+
+/* Reads flags over what `config` holds: `--port 8081`, `--port=8081`, `--model PATH` or `--model NAME=PATH`
+ * (repeatable; the first one replaces the file's models), `--no-retry` style for booleans, `--nats URL`
+ * (which also sets the mode to external). `--config PATH` is read first, wherever it stands. `argv` without
+ * program and subcommand. Unknown flags are refused with the closest known one. */
+MUST_USE enum status config_read_flags(struct config *config, int argc, char **argv, struct error *error);
+
+/* What must hold between options; also makes the model names of paths (file name without .gguf and without
+ * quantization suffix such as -q8_0). Call once at the end. */
+MUST_USE enum status config_check(struct config *config, struct error *error);
+
+/* Changes by the program, for what it hands to its child processes. */
+void config_set_text(char **field, const char *text); /* a copy */
+/* `name` may be NULL: config_check makes one. false when the list is full. */
+MUST_USE bool config_add_model(struct config *config, const char *name, const char *path);
+
+/* The known word closest to a mistyped one, NULL when none is close. */
+const char *config_closest_word(const char *word, const char *const *words, size_t count);
+
+/* Writes what a child process needs as a YAML file that config_read_file takes back: all values, mode 0600 is
+ * the caller's business. */
+void config_write_yaml(const struct config *config, struct buf *out);
+
+/* Generated documents. */
+void config_write_reference(struct buf *out); /* docs/CONFIG.md */
+void config_write_example(struct buf *out);   /* config/cluster.yaml, with comments */
+void config_write_flags(struct buf *out);     /* the options part of --help */

@@ -1,0 +1,210 @@
+#include "config/options.h"
+
+#include <string.h>
+
+#define FIELD(name) offsetof(struct config, name)
+#define MINUTE      (60 * 1000)
+#define HOUR        (60 * MINUTE)
+
+static const char *const level_names[] = {"debug", "info", "warn", "error", NULL};
+static const char *const nats_mode_names[] = {"embedded", "external", NULL};
+static const char *const engine_names[] = {"llama", "fake", NULL};
+static const char *const strategy_names[] = {"least_requests", NULL};
+
+/* One constructor for each kind, so that a row holds only what its kind has. */
+#define INT(path_, flag_, letter_, field_, initial_, min_, max_, unit_, help_)                              \
+    {                                                                                                       \
+        .path = (path_), .flag = (flag_), .letter = (letter_), .kind = OPTION_INT, .offset = FIELD(field_), \
+        .initial = (initial_), .min = (min_), .max = (max_), .unit = (unit_), .help = (help_)               \
+    }
+#define BOOL(path_, flag_, field_, initial_, help_)                                     \
+    {                                                                                   \
+        .path = (path_), .flag = (flag_), .kind = OPTION_BOOL, .offset = FIELD(field_), \
+        .initial = (initial_), .unit = "", .help = (help_)                              \
+    }
+#define ONE_OF(kind_, path_, flag_, field_, initial_, choices_, help_)                                     \
+    {                                                                                                      \
+        .path = (path_), .flag = (flag_), .kind = (kind_), .offset = FIELD(field_), .initial = (initial_), \
+        .choices = (choices_), .unit = "", .help = (help_)                                                 \
+    }
+#define TEXT(path_, flag_, letter_, field_, initial_, min_, help_)                                           \
+    {                                                                                                        \
+        .path = (path_), .flag = (flag_), .letter = (letter_), .kind = OPTION_TEXT, .offset = FIELD(field_), \
+        .initial = (initial_), .min = (min_), .max = CONFIG_TEXT_MAX, .unit = "", .help = (help_)            \
+    }
+#define ID(path_, flag_, field_, help_)                                                              \
+    {                                                                                                \
+        .path = (path_), .flag = (flag_), .kind = OPTION_ID, .offset = FIELD(field_), .initial = "", \
+        .max = 64, .unit = "", .help = (help_)                                                       \
+    }
+
+const struct option option_table[] = {
+    ONE_OF(OPTION_CHOICE, "logging.level", "log-level", log_level, "info", level_names,
+           "The least important messages that are logged."),
+
+    ONE_OF(OPTION_ENUM, "cluster.nats.mode", "nats-mode", nats.mode, "embedded", nats_mode_names,
+           "embedded: `mlxd serve` runs a nats-server of its own. external: connect to the one at `url`."),
+    TEXT("cluster.nats.url", "nats", 'n', nats.url, "", 0,
+         "Address of an external NATS, nats://[user:password@]host:port[,more]. As a flag it also sets the "
+         "mode to "
+         "external."),
+    TEXT("cluster.nats.server_path", "nats-server", 0, nats.server_path, "nats-server", 1,
+         "The nats-server program for embedded mode; a name without a slash is looked up in PATH."),
+    INT("cluster.nats.connect_wait_ms", "nats-connect-wait-ms", 0, nats.connect_wait_ms, "10000", 0,
+        10 * MINUTE, "ms",
+        "How long a controller or worker tries to reach NATS at its start before it gives up."),
+    INT("cluster.nats.write_deadline_ms", "nats-write-deadline-ms", 0, nats.write_deadline_ms, "2000", 1,
+        MINUTE, "ms", "How long sending one message may block before the link counts as down."),
+
+    ID("cluster.controller.id", "controller-id", controller.id,
+       "Name of this controller. Empty: a random one at each start."),
+    TEXT("cluster.controller.host", "host", 0, controller.host, "127.0.0.1", 1,
+         "Address to listen on. There are no keys and no TLS yet, so only this machine is let in; 0.0.0.0 "
+         "lets every "
+         "machine in that can reach this one."),
+    INT("cluster.controller.port", "port", 'p', controller.port, "8080", 0, 65535, "",
+        "Port to listen on; 0 takes any free one."),
+    BOOL("cluster.controller.reuse_port", "reuse-port", controller.reuse_port, "false",
+         "Let several controllers of one machine share the port (SO_REUSEPORT)."),
+    INT("cluster.controller.max_requests", "max-requests", 0, controller.max_requests, "4096", 1, 1000000,
+        "requests", "Requests that may be under way; more are answered with CONTROLLER_OVERLOADED."),
+    INT("cluster.controller.max_body_bytes", "max-body-bytes", 0, controller.max_body_bytes, "4194304", 1024,
+        64 << 20, "bytes",
+        "Largest request body. It must also fit into a message of NATS (8 MiB in embedded mode)."),
+    INT("cluster.controller.max_connections", "max-connections", 0, controller.max_connections, "10000", 1,
+        1000000, "connections", "Open client connections; more are answered with 503 and closed."),
+    INT("cluster.controller.worker_offline_timeout_ms", "worker-offline-timeout-ms", 0,
+        controller.worker_offline_timeout_ms, "15000", 100, HOUR, "ms",
+        "A worker that was not heard of for so long is offline, and what it ran is retried elsewhere."),
+    INT("cluster.controller.drain_timeout_ms", "controller-drain-timeout-ms", 0, controller.drain_timeout_ms,
+        "30000", 0, HOUR, "ms",
+        "How long requests under way may go on after SIGTERM. Under `mlxd serve` its stop_timeout_ms is the "
+        "bound."),
+
+    INT("cluster.requestRouting.timeoutMs", "timeout-ms", 0, routing.timeout_ms, "30000", 1, 24 * HOUR, "ms",
+        "Total time of a request that is not streamed."),
+    INT("cluster.requestRouting.streamingTimeoutMs", "streaming-timeout-ms", 0, routing.streaming_timeout_ms,
+        "60000", 1, 24 * HOUR, "ms", "Total time of a streamed request."),
+    INT("cluster.requestRouting.ackTimeoutMs", "ack-timeout-ms", 0, routing.ack_timeout_ms, "2000", 1, HOUR,
+        "ms", "How long a worker may take to accept a job before another one is tried."),
+    INT("cluster.requestRouting.firstTokenTimeoutMs", "first-token-timeout-ms", 0,
+        routing.first_token_timeout_ms, "20000", 1, 24 * HOUR, "ms",
+        "How long an accepted job may take until its first token, queueing included."),
+    INT("cluster.requestRouting.stallTimeoutMs", "stall-timeout-ms", 0, routing.stall_timeout_ms, "10000", 1,
+        24 * HOUR, "ms", "Longest pause between two tokens before the attempt counts as failed."),
+    BOOL("cluster.requestRouting.retry.enabled", "retry", routing.retry.enabled, "true",
+         "Try another worker when one fails before the client has seen any text."),
+    INT("cluster.requestRouting.retry.maxRetries", "max-retries", 0, routing.retry.max_retries, "2", 0, 100,
+        "retries", "Attempts after the first one."),
+    INT("cluster.requestRouting.retry.retryDelayMs", "retry-delay-ms", 0, routing.retry.retry_delay_ms, "100",
+        0, MINUTE, "ms", "Bound of the first random delay; it doubles with each retry."),
+    INT("cluster.requestRouting.retry.maxDelayMs", "max-retry-delay-ms", 0, routing.retry.max_delay_ms,
+        "1000", 0, MINUTE, "ms", "The delay's bound never grows past it."),
+
+    ONE_OF(OPTION_CHOICE, "cluster.loadBalancing.strategy", "strategy", balancing.strategy, "least_requests",
+           strategy_names,
+           "How a worker is chosen. least_requests: the one with the fewest requests for its size."),
+
+    INT("cluster.discovery.heartbeat_interval_ms", "heartbeat-interval-ms", 0,
+        discovery.heartbeat_interval_ms, "1000", 20, MINUTE, "ms",
+        "How often a worker tells that it is alive; the same in the whole cluster."),
+
+    ID("cluster.worker.id", "worker-id", worker.id,
+       "Name of this worker, unique in the cluster. Empty: made of host name and process number."),
+    ONE_OF(OPTION_ENUM, "cluster.worker.engine", "engine", worker.engine, "llama", engine_names,
+           "llama: llama.cpp. fake: made-up text at a configured speed, for tests of everything around the "
+           "model."),
+    INT("cluster.worker.context_tokens", "context-tokens", 0, worker.context_tokens, "0", 0, 1 << 24,
+        "tokens", "Context of each sequence. 0: what the model was trained with, at most 4096."),
+    INT("cluster.worker.batch_tokens", "batch-tokens", 0, worker.batch_tokens, "512", 1, 1 << 20, "tokens",
+        "Most tokens in one step of the engine; at least max_batch_size."),
+    INT("cluster.worker.threads", "threads", 't', worker.threads, "0", 0, 1024, "threads",
+        "Threads that compute. 0: one for each core this process may use; `mlxd serve` shares the cores "
+        "among its "
+        "workers."),
+    INT("cluster.worker.gpu_layers", "gpu-layers", 0, worker.gpu_layers, "-1", -1, 10000, "layers",
+        "Layers of the model that go to the GPU. -1: all that fit."),
+    INT("cluster.worker.drain_timeout_ms", "worker-drain-timeout-ms", 0, worker.drain_timeout_ms, "30000", 0,
+        HOUR, "ms",
+        "How long jobs under way may go on after SIGTERM. Under `mlxd serve` its stop_timeout_ms is the "
+        "bound."),
+    INT("cluster.worker.continuous_batching.max_batch_size", "max-batch-size", 0, worker.max_batch_size, "8",
+        1, 256, "sequences", "Sequences that a model computes at once."),
+    INT("cluster.worker.request_queue.max_depth", "max-depth", 0, worker.max_depth, "100", 0, 100000, "jobs",
+        "Jobs that may wait for a place in the batch; more are sent elsewhere or refused."),
+    INT("cluster.worker.fake.step_us", "fake-step-us", 0, worker.fake_step_us, "1000", 0, 60000000, "us",
+        "Time of one step of the fake engine."),
+    INT("cluster.worker.fake.prompt_token_us", "fake-prompt-token-us", 0, worker.fake_prompt_token_us, "0", 0,
+        1000000, "us", "Time that each prompt token adds to its step."),
+    INT("cluster.worker.fake.reply_tokens", "fake-reply-tokens", 0, worker.fake_reply_tokens, "0", 0, 1 << 20,
+        "tokens", "Length of replies that end by themselves. 0: the engine's own choice."),
+
+    INT("cluster.serve.workers", "workers", 'w', serve.workers, "1", 1, 64, "processes",
+        "Worker processes that `mlxd serve` runs; each loads the models."),
+    TEXT("cluster.serve.runtime_dir", "runtime-dir", 0, serve.runtime_dir, "", 0,
+         "Folder in which `mlxd serve` makes the folder for its run. Empty: $XDG_RUNTIME_DIR, or else /tmp."),
+    INT("cluster.serve.stop_timeout_ms", "stop-timeout-ms", 0, serve.stop_timeout_ms, "4000", 100, HOUR, "ms",
+        "Time from SIGTERM until every process of `mlxd serve` is gone. Requests that take longer are cut "
+        "off; raise "
+        "it to let them finish."),
+};
+const size_t option_count = ARRAY_LEN(option_table);
+
+const struct option_section option_sections[] = {
+    {"logging", "Logs: one JSON object a line on stderr, or readable lines on a terminal."},
+    {"cluster.nats", "The message bus between controllers and workers."},
+    {"cluster.controller", "The HTTP side, where clients connect."},
+    {"cluster.requestRouting", "How long a request may take."},
+    {"cluster.requestRouting.retry", "What happens when a worker fails."},
+    {"cluster.loadBalancing", "Which worker gets a request."},
+    {"cluster.discovery", "How controllers know their workers."},
+    {"cluster.worker", "The processes that run models."},
+    {"cluster.worker.continuous_batching", "Sequences share each step of the engine."},
+    {"cluster.worker.request_queue", "Where jobs wait for a place in the batch."},
+    {"cluster.worker.fake", "The engine without a model."},
+    {"cluster.serve", "`mlxd serve`: all of it on one machine."},
+};
+const size_t option_section_count = ARRAY_LEN(option_sections);
+
+const struct option *option_find_path(const char *path) {
+    for (size_t i = 0; i < option_count; i++) {
+        if (strcmp(option_table[i].path, path) == 0)
+            return &option_table[i];
+    }
+    return NULL;
+}
+
+const struct option *option_find_flag(const char *name, size_t len) {
+    for (size_t i = 0; i < option_count; i++) {
+        const struct option *option = &option_table[i];
+        if (strlen(option->flag) == len && memcmp(option->flag, name, len) == 0)
+            return option;
+        if (len == 1 && option->letter == name[0])
+            return option;
+    }
+    return NULL;
+}
+
+bool option_child_of(const char *path, const char *section, char *out) {
+    size_t skip = strlen(section);
+    if (skip > 0) {
+        if (strncmp(path, section, skip) != 0 || path[skip] != '.')
+            return false;
+        skip++;
+    }
+    size_t len = strcspn(path + skip, ".");
+    if (len == 0 || len >= CONFIG_PATH_MAX)
+        return false;
+    memcpy(out, path + skip, len);
+    out[len] = '\0';
+    return true;
+}
+
+bool option_is_section(const char *path) {
+    char child[CONFIG_PATH_MAX];
+    for (size_t i = 0; i < option_count; i++) {
+        if (option_child_of(option_table[i].path, path, child))
+            return true;
+    }
+    return false;
+}

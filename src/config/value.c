@@ -1,0 +1,196 @@
+/* Values of options: from text and back. */
+#include "config/options.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/utf8.h"
+
+static void *field_of(const struct option *option, struct config *config) {
+    return (char *)config + option->offset;
+}
+
+static char **text_field(const struct option *option, struct config *config) {
+    return field_of(option, config);
+}
+
+static bool has_text(const struct option *option) {
+    return option->kind == OPTION_TEXT || option->kind == OPTION_CHOICE || option->kind == OPTION_ID;
+}
+
+void config_set_text(char **field, const char *text) {
+    char *copy = strdup(text);
+    assert(copy); /* a process that cannot copy its options at the start has no way to go on */
+    free(*field);
+    *field = copy;
+}
+
+/* What was given, fit for a message: cut, and without characters that would garble it. */
+struct shown {
+    char text[48];
+};
+
+static struct shown show(const char *text, size_t len) {
+    struct shown shown = {0};
+    size_t keep = len < sizeof shown.text - 4 ? len : sizeof shown.text - 4;
+    keep = utf8_trim_partial(text, keep);
+    for (size_t i = 0; i < keep; i++) {
+        unsigned char byte = (unsigned char)text[i];
+        shown.text[i] = byte < 0x20 || byte == 0x7F ? '?' : text[i];
+    }
+    if (!utf8_is_valid(shown.text, keep))
+        memset(shown.text, '?', keep);
+    if (keep < len)
+        memcpy(shown.text + keep, "...", 3);
+    return shown;
+}
+
+bool option_check_text(const char *text, size_t len, int64_t max, char *why) {
+    if (len > (size_t)max) {
+        snprintf(why, OPTION_WHY_MAX, "must have at most %lld bytes, not %zu", (long long)max, len);
+        return false;
+    }
+    for (size_t i = 0; i < len; i++) {
+        unsigned char byte = (unsigned char)text[i];
+        if (byte < 0x20 || byte == 0x7F) {
+            snprintf(why, OPTION_WHY_MAX, "must not hold control characters");
+            return false;
+        }
+    }
+    if (!utf8_is_valid(text, len)) {
+        snprintf(why, OPTION_WHY_MAX, "must be valid UTF-8");
+        return false;
+    }
+    return true;
+}
+
+static bool store_int(const struct option *option, int64_t *field, const char *text, size_t len, char *why) {
+    char digits[24] = ""; /* more than any 64-bit number has */
+    if (len < sizeof digits && strspn(text, "-0123456789") >= len)
+        memcpy(digits, text, len);
+    char *end = digits;
+    errno = 0;
+    long long value = strtoll(digits, &end, 10);
+    if (end == digits || *end || errno || value < option->min || value > option->max) {
+        snprintf(why, OPTION_WHY_MAX, "must be a whole number from %lld to %lld, not \"%s\"",
+                 (long long)option->min, (long long)option->max, show(text, len).text);
+        return false;
+    }
+    *field = value;
+    return true;
+}
+
+static bool is_word(const char *text, size_t len, const char *word) {
+    return strlen(word) == len && memcmp(text, word, len) == 0;
+}
+
+static bool store_bool(bool *field, const char *text, size_t len, char *why) {
+    bool yes = is_word(text, len, "true");
+    if (!yes && !is_word(text, len, "false")) {
+        snprintf(why, OPTION_WHY_MAX, "must be true or false, not \"%s\"", show(text, len).text);
+        return false;
+    }
+    *field = yes;
+    return true;
+}
+
+/* The index of the choice, -1 when it is none of them. */
+static int find_choice(const struct option *option, const char *text, size_t len, char *why) {
+    struct buf list;
+    buf_init(&list, OPTION_WHY_MAX / 2);
+    for (int i = 0; option->choices[i]; i++) {
+        if (is_word(text, len, option->choices[i])) {
+            buf_release(&list);
+            return i;
+        }
+        buf_printf(&list, "%s%s", i == 0 ? "" : option->choices[i + 1] ? ", " : " or ", option->choices[i]);
+    }
+    snprintf(why, OPTION_WHY_MAX, "must be %s, not \"%s\"", list.data, show(text, len).text);
+    buf_release(&list);
+    return -1;
+}
+
+static bool is_id(const char *text, size_t len) {
+    for (size_t i = 0; i < len; i++) {
+        char c = text[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+              c == '-'))
+            return false;
+    }
+    return true;
+}
+
+static bool store_text(const struct option *option, char **field, const char *text, size_t len, char *why) {
+    if (!option_check_text(text, len, option->kind == OPTION_CHOICE ? CONFIG_TEXT_MAX : option->max, why))
+        return false;
+    if (option->kind == OPTION_CHOICE && find_choice(option, text, len, why) < 0)
+        return false;
+    if (option->kind == OPTION_ID && !is_id(text, len)) {
+        snprintf(why, OPTION_WHY_MAX, "must consist of letters, digits, '_' and '-', not be \"%s\"",
+                 show(text, len).text);
+        return false;
+    }
+    if (len < (size_t)option->min) {
+        snprintf(why, OPTION_WHY_MAX, "must not be empty");
+        return false;
+    }
+    char *copy = strndup(text, len);
+    assert(copy);
+    free(*field);
+    *field = copy;
+    return true;
+}
+
+bool option_store(const struct option *option, struct config *config, const char *text, size_t len,
+                  char *why) {
+    switch (option->kind) {
+    case OPTION_INT:
+        return store_int(option, field_of(option, config), text, len, why);
+    case OPTION_BOOL:
+        return store_bool(field_of(option, config), text, len, why);
+    case OPTION_ENUM: {
+        int index = find_choice(option, text, len, why);
+        if (index >= 0)
+            memcpy(field_of(option, config), &index, sizeof index);
+        return index >= 0;
+    }
+    case OPTION_TEXT:
+    case OPTION_CHOICE:
+    case OPTION_ID:
+        return store_text(option, text_field(option, config), text, len, why);
+    }
+    return false;
+}
+
+static_assert(sizeof(enum nats_mode) == sizeof(int) && sizeof(enum engine_kind) == sizeof(int),
+              "option_store copies an int");
+
+const char *option_value(const struct option *option, const struct config *config, char *scratch) {
+    const void *field = (const char *)config + option->offset;
+    int index = 0;
+    int64_t number = 0;
+    switch (option->kind) {
+    case OPTION_INT:
+        memcpy(&number, field, sizeof number);
+        snprintf(scratch, 32, "%lld", (long long)number);
+        return scratch;
+    case OPTION_BOOL:
+        return *(const bool *)field ? "true" : "false";
+    case OPTION_ENUM:
+        memcpy(&index, field, sizeof index);
+        return option->choices[index];
+    case OPTION_TEXT:
+    case OPTION_CHOICE:
+    case OPTION_ID:
+        return *(char *const *)field;
+    }
+    return "";
+}
+
+void option_release(const struct option *option, struct config *config) {
+    if (has_text(option))
+        free(*text_field(option, config));
+}

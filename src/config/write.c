@@ -1,0 +1,166 @@
+/* YAML: what a child process gets, and the example with comments. */
+#include "config/options.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { INDENT = 2, COMMENT_COLUMNS = 100, DEPTH_MAX = 8 };
+
+static void indent(struct buf *out, int depth) {
+    for (int i = 0; i < depth * INDENT; i++)
+        buf_append_char(out, ' ');
+}
+
+/* A text in double quotes. Everything that is not plain ASCII is written as \U and its code, because YAML
+ * refuses some characters that UTF-8 allows. `text` is valid UTF-8 without control characters. */
+static void quote(struct buf *out, const char *text) {
+    buf_append_char(out, '"');
+    for (const unsigned char *at = (const unsigned char *)text; *at;) {
+        if (*at < 0x80) {
+            if (*at == '"' || *at == '\\')
+                buf_append_char(out, '\\');
+            buf_append_char(out, (char)*at++);
+            continue;
+        }
+        int more = *at >= 0xF0 ? 3 : *at >= 0xE0 ? 2 : 1;
+        unsigned code = *at++ & (0x3Fu >> more);
+        for (; more > 0 && *at; more--)
+            code = code << 6 | (*at++ & 0x3Fu);
+        buf_printf(out, "\\U%08X", code);
+    }
+    buf_append_char(out, '"');
+}
+
+static bool is_text(const struct option *option) {
+    return option->kind == OPTION_TEXT || option->kind == OPTION_ID;
+}
+
+static void put_value(struct buf *out, const struct option *option, const char *value) {
+    if (is_text(option))
+        quote(out, value);
+    else
+        buf_append_str(out, value);
+}
+
+/* `text` as lines of a comment, broken between words. */
+static void put_comment(struct buf *out, int depth, const char *text) {
+    size_t column = 0;
+    for (const char *word = text; *word;) {
+        size_t len = strcspn(word, " ");
+        if (column > 0 && column + 1 + len > COMMENT_COLUMNS) {
+            buf_append_char(out, '\n');
+            column = 0;
+        }
+        if (column == 0) {
+            indent(out, depth);
+            buf_append_char(out, '#');
+            column = (size_t)(depth * INDENT) + 1;
+        }
+        buf_append_char(out, ' ');
+        buf_append(out, word, len);
+        column += 1 + len;
+        word += len;
+        while (*word == ' ')
+            word++;
+    }
+    buf_append_char(out, '\n');
+}
+
+static const char *title_of(const char *section) {
+    for (size_t i = 0; i < option_section_count; i++) {
+        if (strcmp(option_sections[i].path, section) == 0)
+            return option_sections[i].title;
+    }
+    return NULL;
+}
+
+/* Writes the lines of the sections of `path` that `last`, the path of the option before, was not in. Returns
+ * the depth of the option itself. */
+static int open_sections(struct buf *out, const char *path, const char *last, bool comments) {
+    int depth = 0;
+    for (const char *dot = strchr(path, '.'); dot; dot = strchr(dot + 1, '.'), depth++) {
+        size_t len = (size_t)(dot - path) + 1;
+        if (strncmp(path, last, len) == 0)
+            continue;
+        char section[CONFIG_PATH_MAX];
+        snprintf(section, sizeof section, "%.*s", (int)len - 1, path);
+        const char *title = title_of(section);
+        if (comments && *last)
+            buf_append_char(out, '\n');
+        if (comments && title)
+            put_comment(out, depth, title);
+        const char *name = strrchr(section, '.');
+        indent(out, depth);
+        buf_printf(out, "%s:\n", name ? name + 1 : section);
+    }
+    return depth;
+}
+
+static const char *last_name(const char *path) {
+    return strrchr(path, '.') + 1;
+}
+
+static void put_option_comment(struct buf *out, const struct option *option, int depth) {
+    char text[1024];
+    int used = snprintf(text, sizeof text, "%s", option->help);
+    if (option->kind == OPTION_INT)
+        snprintf(text + used, sizeof text - (size_t)used, " %lld to %lld%s%s.", (long long)option->min,
+                 (long long)option->max, *option->unit ? " " : "", option->unit);
+    put_comment(out, depth, text);
+}
+
+static void put_options(struct buf *out, const struct config *config, bool comments) {
+    const char *last = "";
+    for (size_t i = 0; i < option_count; i++) {
+        const struct option *option = &option_table[i];
+        char scratch[32];
+        int depth = open_sections(out, option->path, last, comments);
+        if (comments)
+            put_option_comment(out, option, depth);
+        indent(out, depth);
+        buf_printf(out, "%s: ", last_name(option->path));
+        put_value(out, option, option_value(option, config, scratch));
+        buf_append_char(out, '\n');
+        last = option->path;
+    }
+}
+
+void config_write_yaml(const struct config *config, struct buf *out) {
+    put_options(out, config, false);
+    indent(out, 1);
+    buf_append_str(out, config->model_count ? "models:\n" : "models: []\n");
+    for (size_t i = 0; i < config->model_count; i++) {
+        const struct config_model *model = &config->models[i];
+        indent(out, 2);
+        buf_append_str(out, "- path: ");
+        quote(out, model->path);
+        buf_append_char(out, '\n');
+        if (!model->name)
+            continue;
+        indent(out, 2);
+        buf_append_str(out, "  name: ");
+        quote(out, model->name);
+        buf_append_char(out, '\n');
+    }
+}
+
+void config_write_example(struct buf *out) {
+    struct config config;
+    config_init(&config);
+    buf_append_str(
+        out, "# Every option of mlxd with its default. Made by `mlxd docs yaml`.\n"
+             "# Use it with `mlxd serve --config FILE`; lines that are left out keep their default, and\n"
+             "# flags count more than the file.\n\n");
+    put_options(out, &config, true);
+    buf_append_str(
+        out, "\n"
+             "  # The models that every worker serves: GGUF files, as a path or with a name of their own.\n"
+             "  # Paths are relative to the working folder. `mlxd serve` without any takes tiny-chat, which\n"
+             "  # comes with it.\n"
+             "  # models:\n"
+             "  #   - /srv/models/Llama-3.2-1B-Instruct-Q4_K_M.gguf\n"
+             "  #   - name: small\n"
+             "  #     path: /srv/models/Qwen2.5-0.5B-Instruct-Q8_0.gguf\n"
+             "  models: []\n");
+    config_release(&config);
+}

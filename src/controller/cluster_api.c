@@ -1,0 +1,319 @@
+/* What operators and clients ask about the cluster: health, models, workers. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "controller/controller_internal.h"
+
+static void reply_json(struct http_exchange *exchange, int status, struct buf *body) {
+    http_reply(exchange, status, "application/json", body->data ? body->data : "{}",
+               body->data ? body->len : 2);
+    buf_release(body);
+}
+
+static void reply_not_found(struct http_exchange *exchange, enum status status, const char *what,
+                            const char *id) {
+    struct error error;
+    error_set(&error, status, NULL, "%s \"%s\" is not known here", what, id);
+    controller_reply_error(exchange, &error);
+}
+
+static bool can_work(const struct registry_worker *worker) {
+    return worker->state == WORKER_ONLINE && worker->info.phase == WORKER_PHASE_READY;
+}
+
+static size_t workers_ready(const struct controller *controller) {
+    size_t ready = 0;
+    for (size_t i = 0; i < controller->registry.count; i++)
+        ready += can_work(controller->registry.workers[i]);
+    return ready;
+}
+
+static const char *phase_name(const struct controller *controller) {
+    if (controller->draining)
+        return "draining";
+    return transport_is_up(controller->transport) ? "ready" : "disconnected";
+}
+
+static void write_health(const struct controller *controller, struct buf *out, const char *status) {
+    buf_printf(out,
+               "{\"status\":\"%s\",\"state\":\"%s\",\"controllerId\":\"%s\",\"version\":\"%s\","
+               "\"workersReady\":%zu}",
+               status, phase_name(controller), controller->id, MLX_VERSION, workers_ready(controller));
+}
+
+/* The process is alive: always 200, so that nobody restarts a controller because its workers are away. */
+void cluster_api_health(struct controller *controller, struct http_exchange *exchange,
+                        const char *rest UNUSED) {
+    struct buf body;
+    buf_init(&body, 0);
+    write_health(controller, &body, "ok");
+    reply_json(exchange, 200, &body);
+}
+
+/* It can serve: what a load balancer in front of several controllers asks. */
+void cluster_api_ready(struct controller *controller, struct http_exchange *exchange,
+                       const char *rest UNUSED) {
+    bool ready =
+        !controller->draining && transport_is_up(controller->transport) && workers_ready(controller) > 0;
+    struct buf body;
+    buf_init(&body, 0);
+    write_health(controller, &body, ready ? "ready" : "not ready");
+    reply_json(exchange, ready ? 200 : 503, &body);
+}
+
+/* Every model that a known worker serves, once; at most `max`. */
+static size_t collect_models(const struct controller *controller, struct openai_model *models, size_t max) {
+    size_t count = 0;
+    for (size_t i = 0; i < controller->registry.count; i++) {
+        const struct registry_worker *worker = controller->registry.workers[i];
+        for (size_t m = 0; m < worker->info.model_count; m++) {
+            const struct model_info *info = &worker->info.models[m];
+            size_t at = 0;
+            while (at < count && strcmp(models[at].id, info->name) != 0)
+                at++;
+            if (at == max)
+                continue;
+            if (at == count)
+                models[count++] =
+                    (struct openai_model){.id = info->name, .created_s = controller->started_wall_ms / 1000};
+            if (info->context_tokens > models[at].context_tokens)
+                models[at].context_tokens = info->context_tokens;
+            models[at].workers += can_work(worker) && info->state == MODEL_READY;
+        }
+    }
+    return count;
+}
+
+enum { MODELS_LISTED_MAX = 1024 };
+
+void cluster_api_models(struct controller *controller, struct http_exchange *exchange,
+                        const char *rest UNUSED) {
+    struct openai_model *models = calloc(MODELS_LISTED_MAX, sizeof(*models));
+    struct buf body;
+    buf_init(&body, 0);
+    openai_write_models(&body, models, models ? collect_models(controller, models, MODELS_LISTED_MAX) : 0);
+    free(models);
+    reply_json(exchange, 200, &body);
+}
+
+void cluster_api_model(struct controller *controller, struct http_exchange *exchange, const char *rest) {
+    struct openai_model *models = calloc(MODELS_LISTED_MAX, sizeof(*models));
+    size_t count = models ? collect_models(controller, models, MODELS_LISTED_MAX) : 0;
+    size_t at = 0;
+    while (at < count && strcmp(models[at].id, rest) != 0)
+        at++;
+    if (at == count) {
+        reply_not_found(exchange, STATUS_MODEL_NOT_FOUND, "the model", rest);
+    } else {
+        struct buf body;
+        buf_init(&body, 0);
+        openai_write_model(&body, &models[at]);
+        reply_json(exchange, 200, &body);
+    }
+    free(models);
+}
+
+static void write_requests(const struct controller *controller, struct buf *out) {
+    const struct controller_stats *stats = &controller->stats;
+    buf_printf(
+        out,
+        "\"requests\":{\"active\":%zu,\"total\":%llu,\"succeeded\":%llu,\"failed\":%llu,\"refused\":%llu,"
+        "\"cancelled\":%llu,\"retries\":%llu,\"promptTokens\":%llu,\"completionTokens\":%llu,"
+        "\"firstTokenMsP50\":%.3f,\"firstTokenMsP99\":%.3f,\"totalMsP50\":%.3f,\"totalMsP99\":%.3f}",
+        controller->active_count, (unsigned long long)stats->requests_total,
+        (unsigned long long)stats->requests_succeeded, (unsigned long long)stats->requests_failed,
+        (unsigned long long)stats->requests_refused, (unsigned long long)stats->requests_cancelled,
+        (unsigned long long)stats->retries, (unsigned long long)stats->prompt_tokens,
+        (unsigned long long)stats->completion_tokens,
+        (double)hist_percentile(&stats->first_token_us, 50) / 1000,
+        (double)hist_percentile(&stats->first_token_us, 99) / 1000,
+        (double)hist_percentile(&stats->total_us, 50) / 1000,
+        (double)hist_percentile(&stats->total_us, 99) / 1000);
+}
+
+static void write_links(const struct controller *controller, struct buf *out) {
+    struct transport_stats link;
+    struct http_stats http;
+    transport_get_stats(controller->transport, &link);
+    http_server_stats(controller->http, &http);
+    buf_printf(out,
+               "\"nats\":{\"connected\":%s,\"messagesIn\":%llu,\"messagesOut\":%llu,\"droppedIn\":%llu,"
+               "\"publishFailed\":%llu,\"reconnects\":%llu},",
+               transport_is_up(controller->transport) ? "true" : "false",
+               (unsigned long long)link.messages_in, (unsigned long long)link.messages_out,
+               (unsigned long long)link.dropped_in, (unsigned long long)link.publish_failed,
+               (unsigned long long)link.reconnects);
+    buf_printf(out,
+               "\"http\":{\"connections\":%llu,\"connectionsRefused\":%llu,\"requestsRefused\":%llu,"
+               "\"clientLeft\":%llu},",
+               (unsigned long long)http.connections, (unsigned long long)http.connections_refused,
+               (unsigned long long)http.requests_refused, (unsigned long long)http.client_left);
+    buf_printf(out,
+               "\"protocol\":{\"staleEvents\":%llu,\"gaps\":%llu,\"malformedMessages\":%llu,"
+               "\"impossibleEvents\":%llu},",
+               (unsigned long long)controller->stats.stale_events, (unsigned long long)controller->stats.gaps,
+               (unsigned long long)controller->stats.malformed_messages,
+               (unsigned long long)controller->stats.impossible_events);
+}
+
+void cluster_api_status(struct controller *controller, struct http_exchange *exchange,
+                        const char *rest UNUSED) {
+    struct openai_model *models = calloc(MODELS_LISTED_MAX, sizeof(*models));
+    size_t count = models ? collect_models(controller, models, MODELS_LISTED_MAX) : 0;
+    struct buf body;
+    buf_init(&body, 0);
+    buf_printf(&body,
+               "{\"controller\":{\"id\":\"%s\",\"version\":\"%s\",\"state\":\"%s\",\"uptimeMs\":%lld},",
+               controller->id, MLX_VERSION, phase_name(controller),
+               (long long)(clock_ms() - controller->started_ms));
+    buf_printf(&body, "\"workers\":{\"total\":%zu,\"ready\":%zu},\"models\":[", controller->registry.count,
+               workers_ready(controller));
+    for (size_t i = 0; i < count; i++) {
+        buf_append_str(&body, i ? ",{\"id\":" : "{\"id\":");
+        buf_append_json(&body, models[i].id, strlen(models[i].id));
+        buf_printf(&body, ",\"workersReady\":%d}", models[i].workers);
+    }
+    buf_append_str(&body, "],");
+    write_links(controller, &body);
+    write_requests(controller, &body);
+    buf_append_char(&body, '}');
+    free(models);
+    reply_json(exchange, 200, &body);
+}
+
+static void write_worker(struct buf *out, const struct registry_worker *worker,
+                         const struct worker_info *info, bool live) {
+    char extra[256];
+    int64_t age_ms = clock_ms() - worker->heartbeat_ms;
+    snprintf(
+        extra, sizeof(extra),
+        ",\"leases\":%d,\"jobsSent\":%llu,\"jobsFailed\":%llu,\"lastHeartbeat\":%lld,\"heartbeatAgeMs\":%lld,"
+        "\"live\":%s",
+        worker->leases, (unsigned long long)worker->jobs_sent, (unsigned long long)worker->jobs_failed,
+        (long long)(clock_wall_ms() - age_ms), (long long)age_ms, live ? "true" : "false");
+    wire_write_worker_object(out, info, worker_state_name(worker), extra);
+}
+
+void cluster_api_workers(struct controller *controller, struct http_exchange *exchange,
+                         const char *rest UNUSED) {
+    struct buf body;
+    buf_init(&body, 0);
+    buf_append_char(&body, '[');
+    for (size_t i = 0; i < controller->registry.count; i++) {
+        if (i)
+            buf_append_char(&body, ',');
+        write_worker(&body, controller->registry.workers[i], &controller->registry.workers[i]->info, false);
+    }
+    buf_append_char(&body, ']');
+    reply_json(exchange, 200, &body);
+}
+
+/* One worker is asked for its numbers of this moment; the last heartbeat serves when it does not answer. */
+enum { STATS_WAIT_MS = 500 };
+
+struct stats_query {
+    TAILQ_ENTRY(stats_query) link;
+    struct controller *controller;
+    struct http_exchange *exchange;
+    char worker_id[WORKER_ID_MAX + 1];
+    uint64_t ticket;
+    struct loop_timer timer;
+};
+
+static void free_query(struct stats_query *query) {
+    TAILQ_REMOVE(&query->controller->queries, query, link);
+    loop_timer_release(&query->timer);
+    free(query);
+}
+
+static void answer_query(struct stats_query *query, const struct worker_info *live) {
+    struct registry_worker *worker = registry_find(&query->controller->registry, query->worker_id);
+    if (!worker) {
+        reply_not_found(query->exchange, STATUS_WORKER_NOT_FOUND, "the worker", query->worker_id);
+    } else {
+        struct buf body;
+        buf_init(&body, 0);
+        write_worker(&body, worker, live ? live : &worker->info, live != NULL);
+        reply_json(query->exchange, 200, &body);
+    }
+    free_query(query);
+}
+
+static void on_query_timer(void *arg) {
+    answer_query(arg, NULL);
+}
+static void on_query_client_gone(void *arg) {
+    free_query(arg);
+}
+
+void cluster_api_stats_reply(struct controller *controller, uint64_t ticket,
+                             const struct transport_message *message) {
+    struct stats_query *query;
+    TAILQ_FOREACH(query, &controller->queries, link) {
+        if (query->ticket == ticket)
+            break;
+    }
+    if (!query)
+        return;
+    struct worker_info info;
+    bool live = !message->no_responders &&
+                wire_read_worker_info(message->data, message->len, &info, NULL) == STATUS_OK &&
+                strcmp(info.id, query->worker_id) == 0;
+    answer_query(query, live ? &info : NULL);
+}
+
+static bool send_query(struct stats_query *query) {
+    struct controller *controller = query->controller;
+    char subject[WIRE_SUBJECT_MAX], reply[WIRE_SUBJECT_MAX];
+    wire_subject_control(subject, query->worker_id);
+    wire_subject_control_reply(reply, controller->id, query->ticket);
+    buf_clear(&controller->scratch);
+    wire_write_control(&controller->scratch, WIRE_CONTROL_STATS);
+    return transport_publish(controller->transport, subject, reply, controller->scratch.data,
+                             controller->scratch.len) == STATUS_OK;
+}
+
+static struct stats_query *new_query(struct controller *controller, struct http_exchange *exchange,
+                                     const struct registry_worker *worker) {
+    struct stats_query *query = calloc(1, sizeof(*query));
+    if (!query || !loop_timer_init(&query->timer, controller->loop, on_query_timer, query)) {
+        free(query);
+        return NULL;
+    }
+    query->controller = controller;
+    query->exchange = exchange;
+    query->ticket = ++controller->tickets;
+    memcpy(query->worker_id, worker->info.id, sizeof(query->worker_id));
+    TAILQ_INSERT_TAIL(&controller->queries, query, link);
+    return query;
+}
+
+void cluster_api_worker(struct controller *controller, struct http_exchange *exchange, const char *rest) {
+    struct registry_worker *worker = registry_find(&controller->registry, rest);
+    if (!worker) {
+        reply_not_found(exchange, STATUS_WORKER_NOT_FOUND, "the worker", rest);
+        return;
+    }
+    struct stats_query *query = new_query(controller, exchange, worker);
+    if (!query) {
+        struct error error;
+        error_set(&error, STATUS_INTERNAL_ERROR, NULL, "out of memory");
+        controller_reply_error(exchange, &error);
+        return;
+    }
+    if (worker->state != WORKER_ONLINE || !send_query(query)) {
+        answer_query(query, NULL);
+        return;
+    }
+    http_on_close(exchange, on_query_client_gone, query);
+    loop_timer_arm(&query->timer, STATS_WAIT_MS);
+}
+
+void cluster_api_release(struct controller *controller) {
+    struct stats_query *query;
+    while ((query = TAILQ_FIRST(&controller->queries)))
+        answer_query(query, NULL);
+}

@@ -1,0 +1,203 @@
+#include "controller/controller.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "controller/controller_internal.h"
+
+enum {
+    FORGET_OFFLINE_MS =
+        10 * 60 * 1000,             /* long enough to be seen by who looks in the morning after a restart */
+    SCRATCH_MAX = 64 * 1024 * 1024, /* one reply that is not streamed, or one job */
+    WRITE_HIGH_BYTES = 256 * 1024,
+    HEAD_MAX_BYTES = 32 * 1024,
+    HEAD_TIMEOUT_MS = 30 * 1000,
+    IDLE_TIMEOUT_MS =
+        75 * 1000, /* over the 60 s after which most proxies drop an idle connection themselves */
+    WRITE_TIMEOUT_MS = 30 * 1000,
+};
+
+static void reap_ended(void *arg) {
+    struct controller *controller = arg;
+    struct request *request;
+    while ((request = TAILQ_FIRST(&controller->ended))) {
+        TAILQ_REMOVE(&controller->ended, request, link);
+        request_free(request);
+    }
+}
+
+static void finish_drain(void *arg) {
+    struct controller *controller = arg;
+    void (*on_drained)(void *) = controller->on_drained;
+    controller->on_drained = NULL;
+    if (on_drained)
+        on_drained(controller->on_drained_arg);
+}
+
+static void count_outcome(struct controller *controller, const struct request *request) {
+    struct controller_stats *stats = &controller->stats;
+    if (request->outcome == STATUS_OK)
+        stats->requests_succeeded++;
+    else if (request->outcome == STATUS_CANCELLED)
+        stats->requests_cancelled++;
+    else if (request->attempt > 0)
+        stats->requests_failed++;
+    else
+        stats->requests_refused++;
+    hist_add(&stats->total_us, (uint64_t)(clock_us() - request->begun_us));
+}
+
+static void log_request(const struct request *request) {
+    int64_t first_us = request->first_token_us ? request->first_token_us - request->begun_us : 0;
+    log_info("request", F_STR("id", request->id), F_STR("model", request->chat.model),
+             F_STR("status", status_name(request->outcome)), F_BOOL("stream", request->chat.stream),
+             F_INT("tries", request->attempt),
+             F_NUM("total_ms", (double)(clock_us() - request->begun_us) / 1000),
+             F_NUM("first_token_ms", (double)first_us / 1000),
+             F_INT("prompt_tokens", request->usage.prompt_tokens),
+             F_INT("completion_tokens", request->usage.completion_tokens));
+}
+
+void controller_request_ended(struct controller *controller, struct request *request) {
+    map_take(&controller->by_id, request->id);
+    TAILQ_REMOVE(&controller->active, request, link);
+    controller->active_count--;
+    TAILQ_INSERT_TAIL(&controller->ended, request, link);
+    loop_defer_ask(&controller->reap);
+    count_outcome(controller, request);
+    log_request(request);
+    if (controller->draining && controller->active_count == 0)
+        loop_timer_arm(&controller->drain_timer, 0);
+}
+
+static void on_drain_limit(void *arg) {
+    struct controller *controller = arg;
+    struct request *request, *next;
+    for (request = TAILQ_FIRST(&controller->active); request; request = next) {
+        next = TAILQ_NEXT(request, link);
+        request_dispatch(request, EVENT_STOP);
+    }
+    finish_drain(controller);
+}
+
+static void on_link(bool up, void *arg) {
+    struct controller *controller = arg;
+    if (up) {
+        log_info("connected to NATS again");
+        inbox_discover(controller);
+    } else {
+        log_warn("connection to NATS lost");
+    }
+}
+
+static void init_routing(struct controller *controller) {
+    const struct config *config = controller->config;
+    int64_t heartbeat_ms = config->discovery.heartbeat_interval_ms;
+    registry_init(&controller->registry,
+                  &(struct registry_config){.suspect_after_ms = heartbeat_ms * 5 / 2,
+                                            .offline_after_ms = config->controller.worker_offline_timeout_ms,
+                                            .forget_after_ms = FORGET_OFFLINE_MS});
+    router_init(&controller->router, &controller->registry, &controller->balancer);
+    controller->retry = (struct retry_config){.enabled = config->routing.retry.enabled,
+                                              .max_retries = config->routing.retry.max_retries,
+                                              .delay_ms = config->routing.retry.retry_delay_ms,
+                                              .max_delay_ms = config->routing.retry.max_delay_ms};
+    rng_seed(&controller->rng, rng_u64());
+}
+
+static enum status start_http(struct controller *controller, struct error *error) {
+    const struct config *config = controller->config;
+    struct http_options options = {.host = config->controller.host,
+                                   .port = (int)config->controller.port,
+                                   .reuse_port = config->controller.reuse_port,
+                                   .connections_max = (size_t)config->controller.max_connections,
+                                   .body_max_bytes = (size_t)config->controller.max_body_bytes,
+                                   .head_max_bytes = HEAD_MAX_BYTES,
+                                   .write_high_bytes = WRITE_HIGH_BYTES,
+                                   .head_timeout_ms = HEAD_TIMEOUT_MS,
+                                   .idle_timeout_ms = IDLE_TIMEOUT_MS,
+                                   .write_timeout_ms = WRITE_TIMEOUT_MS,
+                                   .handler = controller_handle_http,
+                                   .error_body = controller_http_error_body,
+                                   .arg = controller};
+    controller->http = http_server_new(controller->loop, &options, error);
+    return controller->http ? STATUS_OK : error->status;
+}
+
+static enum status start_parts(struct controller *controller, struct error *error) {
+    if (!balancer_init(&controller->balancer, controller->config->balancing.strategy, rng_u64()))
+        return error_set(error, STATUS_CONFIG_INVALID, "cluster.loadBalancing.strategy",
+                         "\"%s\" is no strategy", controller->config->balancing.strategy);
+    if (!loop_timer_init(&controller->tick_timer, controller->loop, inbox_tick, controller) ||
+        !loop_timer_init(&controller->drain_timer, controller->loop, on_drain_limit, controller) ||
+        !loop_defer_init(&controller->reap, controller->loop, reap_ended, controller))
+        return error_set(error, STATUS_START_FAILED, NULL, "out of memory");
+    enum status status = inbox_subscribe(controller);
+    if (status != STATUS_OK)
+        return error_set(error, status, NULL, "the controller could not subscribe: %s", status_text(status));
+    if (start_http(controller, error) != STATUS_OK)
+        return error->status;
+    transport_on_link(controller->transport, on_link, controller);
+    inbox_discover(controller);
+    inbox_tick(controller);
+    return STATUS_OK;
+}
+
+struct controller *controller_new(const struct controller_env *env, struct error *error) {
+    struct controller *controller = calloc(1, sizeof(*controller));
+    if (!controller) {
+        error_set(error, STATUS_START_FAILED, NULL, "out of memory");
+        return NULL;
+    }
+    controller->config = env->config;
+    controller->loop = env->loop;
+    controller->transport = env->transport;
+    controller->started_ms = clock_ms();
+    controller->started_wall_ms = clock_wall_ms();
+    snprintf(controller->id, sizeof(controller->id), "%s", env->id);
+    TAILQ_INIT(&controller->active);
+    TAILQ_INIT(&controller->ended);
+    TAILQ_INIT(&controller->queries);
+    map_init(&controller->by_id);
+    buf_init(&controller->scratch, SCRATCH_MAX);
+    init_routing(controller);
+    if (start_parts(controller, error) != STATUS_OK) {
+        controller_free(controller);
+        return NULL;
+    }
+    return controller;
+}
+
+int controller_port(const struct controller *controller) {
+    return http_server_port(controller->http);
+}
+
+void controller_drain(struct controller *controller, int64_t limit_ms, void (*on_drained)(void *arg),
+                      void *arg) {
+    if (controller->draining)
+        return;
+    controller->draining = true;
+    controller->on_drained = on_drained;
+    controller->on_drained_arg = arg;
+    http_server_stop_accepting(controller->http);
+    loop_timer_arm(&controller->drain_timer, controller->active_count ? limit_ms : 0);
+}
+
+void controller_free(struct controller *controller) {
+    if (!controller)
+        return;
+    cluster_api_release(controller);
+    http_server_free(controller->http); /* ends every open request as CLIENT_GONE */
+    reap_ended(controller);
+    loop_timer_release(&controller->tick_timer);
+    loop_timer_release(&controller->drain_timer);
+    loop_defer_release(&controller->reap);
+    router_release(&controller->router);
+    registry_release(&controller->registry);
+    map_release(&controller->by_id);
+    buf_release(&controller->scratch);
+    free(controller);
+}

@@ -1,0 +1,96 @@
+/* What the files of this folder share: the controller itself. Not for other folders. */
+#pragma once
+
+#include "base/hist.h"
+#include "base/map.h"
+#include "net/http.h"
+#include "proto/wire.h"
+#include "route/balancer.h"
+#include "route/registry.h"
+#include "route/retry.h"
+#include "route/router.h"
+
+#include "controller/controller.h"
+#include "controller/request.h"
+
+struct controller_stats {
+    uint64_t requests_total;
+    uint64_t requests_succeeded;
+    uint64_t requests_failed;    /* answered with an error after a worker was asked for */
+    uint64_t requests_refused;   /* answered with an error before */
+    uint64_t requests_cancelled; /* the client left */
+    uint64_t retries;
+    uint64_t stale_events; /* of an older attempt, another incarnation or an unknown request */
+    uint64_t gaps;         /* tokens missing in a stream */
+    uint64_t malformed_messages;
+    uint64_t impossible_events;
+    uint64_t prompt_tokens;
+    uint64_t completion_tokens;
+    struct hist first_token_us; /* from the request's arrival */
+    struct hist total_us;
+};
+
+struct stats_query;
+TAILQ_HEAD(stats_query_list, stats_query);
+
+struct controller {
+    struct controller_env env;
+    const struct config *config;
+    struct loop *loop;
+    struct transport *transport;
+    struct http_server *http;
+    char id[WIRE_CONTROLLER_ID_MAX + 1];
+    int64_t started_ms;
+    int64_t started_wall_ms;
+
+    struct registry registry;
+    struct balancer balancer;
+    struct router router;
+    struct retry_config retry;
+    struct rng rng;
+    struct loop_timer tick_timer;
+
+    struct request_list active;
+    struct request_list ended;
+    struct map by_id; /* active requests */
+    size_t active_count;
+    struct loop_defer reap;
+    struct buf scratch; /* for one message or chunk at a time */
+
+    struct stats_query_list queries;
+    uint64_t tickets;
+
+    bool draining;
+    struct loop_timer drain_timer;
+    void (*on_drained)(void *arg);
+    void *on_drained_arg;
+
+    struct controller_stats stats;
+};
+
+/* api.c */
+void controller_handle_http(struct http_exchange *exchange, void *arg);
+/* Answers with the error in OpenAI's shape, its HTTP status, and Retry-After where it helps. */
+void controller_reply_error(struct http_exchange *exchange, const struct error *error);
+void controller_http_error_body(const struct error *error, struct buf *out);
+
+/* cluster_api.c: GET /health, /v1/models and /api/cluster/... */
+void cluster_api_health(struct controller *controller, struct http_exchange *exchange, const char *rest);
+void cluster_api_ready(struct controller *controller, struct http_exchange *exchange, const char *rest);
+void cluster_api_models(struct controller *controller, struct http_exchange *exchange, const char *rest);
+void cluster_api_model(struct controller *controller, struct http_exchange *exchange, const char *rest);
+void cluster_api_status(struct controller *controller, struct http_exchange *exchange, const char *rest);
+void cluster_api_workers(struct controller *controller, struct http_exchange *exchange, const char *rest);
+void cluster_api_worker(struct controller *controller, struct http_exchange *exchange, const char *rest);
+/* An answer to a statistics query came, or (`message` NULL) nobody listens there. */
+void cluster_api_stats_reply(struct controller *controller, uint64_t ticket,
+                             const struct transport_message *message);
+void cluster_api_release(struct controller *controller);
+
+/* inbox.c: what workers say */
+MUST_USE enum status inbox_subscribe(struct controller *controller);
+void inbox_discover(struct controller *controller);
+void inbox_tick(void *arg);
+
+/* controller.c: a request is over; it is freed at the end of the tick. */
+void controller_request_ended(struct controller *controller, struct request *request);

@@ -1,0 +1,220 @@
+/* What workers say: registrations and heartbeats feed the registry, events of jobs feed the requests. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "controller/controller_internal.h"
+
+static void fail_requests_on(struct controller *controller, uint64_t generation, const struct error *error,
+                             bool keep_shown) {
+    struct request *request, *next;
+    for (request = TAILQ_FIRST(&controller->active); request; request = next) {
+        next = TAILQ_NEXT(request, link);
+        if (request->lease.generation == generation && !(keep_shown && request->text_shown))
+            request_fail_try(request, error);
+    }
+}
+
+/* A suspect worker gets no new work. What it has is taken elsewhere, except streams that the client has
+ * already seen a part of: those wait for the stall limit, since the worker may come back. */
+static void leave_suspect(struct controller *controller, const struct registry_worker *worker,
+                          uint64_t generation) {
+    struct error error;
+    error_set(&error, STATUS_WORKER_TIMEOUT, NULL, "worker %s is silent", worker->info.id);
+    fail_requests_on(controller, generation, &error, true);
+}
+
+static void leave_lost(struct controller *controller, const struct registry_worker *worker,
+                       uint64_t generation) {
+    struct error error;
+    error_set(&error, STATUS_WORKER_OFFLINE, NULL, "worker %s was lost while it had the job",
+              worker->info.id);
+    fail_requests_on(controller, generation, &error, false);
+}
+
+static void on_change(enum registry_change change, const struct registry_worker *worker,
+                      uint64_t old_generation, void *arg) {
+    struct controller *controller = arg;
+    switch (change) {
+    case REGISTRY_SAME:
+        return;
+    case REGISTRY_ADDED:
+        log_info("worker registered", F_STR("worker", worker->info.id),
+                 F_INT("models", worker->info.model_count));
+        return;
+    case REGISTRY_RETURNED:
+        log_info("worker is back", F_STR("worker", worker->info.id));
+        return;
+    case REGISTRY_RESTARTED:
+        log_warn("worker restarted", F_STR("worker", worker->info.id));
+        leave_lost(controller, worker, old_generation);
+        return;
+    case REGISTRY_SUSPECTED:
+        log_warn("worker is suspect", F_STR("worker", worker->info.id),
+                 F_INT("silent_ms", clock_ms() - worker->heartbeat_ms));
+        leave_suspect(controller, worker, old_generation);
+        return;
+    case REGISTRY_LOST:
+        log_warn("worker is offline", F_STR("worker", worker->info.id));
+        leave_lost(controller, worker, old_generation);
+        return;
+    case REGISTRY_FULL:
+        log_error("worker not registered: too many", F_INT("max", REGISTRY_WORKERS_MAX));
+        return;
+    }
+}
+
+static void note_malformed(struct controller *controller, const char *subject, const struct error *error) {
+    controller->stats.malformed_messages++;
+    log_warn("malformed message", F_STR("subject", subject), F_STR("reason", error->message));
+}
+
+static void on_worker_info(const struct transport_message *message, void *arg) {
+    struct controller *controller = arg;
+    struct worker_info info;
+    struct error error;
+    if (wire_read_worker_info(message->data, message->len, &info, &error) == STATUS_OK)
+        registry_update(&controller->registry, &info, clock_ms(), on_change, controller);
+    else
+        note_malformed(controller, message->subject, &error);
+}
+
+static void on_deregister(const struct transport_message *message, void *arg) {
+    struct controller *controller = arg;
+    struct wire_deregister gone;
+    struct error error;
+    if (wire_read_deregister(message->data, message->len, &gone, &error) == STATUS_OK)
+        registry_leave(&controller->registry, gone.worker_id, gone.incarnation, clock_ms(), on_change,
+                       controller);
+    else
+        note_malformed(controller, message->subject, &error);
+}
+
+static void deliver(struct request *request, const struct wire_event *event, enum request_event what) {
+    request->event = event;
+    request_dispatch(request, what);
+    request->event = NULL;
+}
+
+/* Tokens must come one by one in order: a lower index is a repeat, a higher one means that some were lost. */
+static void deliver_indexed(struct request *request, const struct wire_event *event,
+                            enum request_event what) {
+    struct controller *controller = request->controller;
+    if (event->index == request->next_index) {
+        deliver(request, event, what);
+    } else if (event->index < request->next_index) {
+        controller->stats.stale_events++;
+    } else {
+        controller->stats.gaps++;
+        struct error error;
+        error_set(&error, STATUS_PROTOCOL_ERROR, NULL, "tokens %u to %u of worker %s were lost on the way",
+                  request->next_index, event->index - 1, request->lease.worker_id);
+        request_fail_try(request, &error);
+    }
+}
+
+static void deliver_failure(struct request *request, const struct wire_event *event) {
+    struct error error;
+    error_set(&error, event->status, event->param, "%s", event->message ? event->message : "");
+    request_fail_try(request, &error);
+}
+
+static void on_event(const struct wire_events_source *source, const struct wire_event *event, void *arg) {
+    struct controller *controller = arg;
+    struct request *request = map_find(&controller->by_id, event->request_id);
+    if (!request || request->attempt != event->attempt ||
+        strcmp(request->lease.worker_id, source->worker_id) != 0 ||
+        strcmp(request->incarnation, source->incarnation) != 0) {
+        controller->stats.stale_events++;
+        return;
+    }
+    switch (event->kind) {
+    case WIRE_EVENT_ACCEPTED:
+        deliver(request, event, EVENT_ACCEPTED);
+        return;
+    case WIRE_EVENT_STARTED:
+        deliver(request, event, EVENT_STARTED);
+        return;
+    case WIRE_EVENT_TOKEN:
+        deliver_indexed(request, event, EVENT_TOKEN);
+        return;
+    case WIRE_EVENT_FINISHED:
+        deliver_indexed(request, event, EVENT_FINISHED);
+        return;
+    case WIRE_EVENT_FAILED:
+        deliver_failure(request, event);
+        return;
+    }
+}
+
+static void on_no_responders(struct controller *controller, const struct wire_reply *reply) {
+    struct request *request = map_find(&controller->by_id, reply->request_id);
+    if (!request || !request->lease.generation || request->attempt != reply->attempt)
+        return;
+    struct registry_worker *worker = registry_find(&controller->registry, request->lease.worker_id);
+    uint64_t generation = request->lease.generation;
+    struct error error;
+    error_set(&error, STATUS_WORKER_UNAVAILABLE, NULL, "nobody listens as worker %s",
+              request->lease.worker_id);
+    request_fail_try(request, &error);
+    if (worker && worker->generation == generation)
+        registry_unreachable(&controller->registry, worker, on_change, controller);
+}
+
+static void on_reply(const struct transport_message *message, void *arg) {
+    struct controller *controller = arg;
+    struct wire_reply reply;
+    struct error error;
+    wire_reply_read(&reply, message->subject);
+    switch (reply.kind) {
+    case WIRE_REPLY_EVENTS:
+        if (wire_read_events(message->data, message->len, on_event, controller, &error) != STATUS_OK)
+            note_malformed(controller, message->subject, &error);
+        return;
+    case WIRE_REPLY_JOB:
+        if (message->no_responders)
+            on_no_responders(controller, &reply);
+        return;
+    case WIRE_REPLY_CONTROL:
+        cluster_api_stats_reply(controller, reply.ticket, message);
+        return;
+    case WIRE_REPLY_UNKNOWN:
+        controller->stats.malformed_messages++;
+        return;
+    }
+}
+
+enum status inbox_subscribe(struct controller *controller) {
+    char replies[WIRE_SUBJECT_MAX];
+    wire_subject_replies(replies, controller->id);
+    const struct {
+        const char *subject;
+        transport_fn *fn;
+    } wanted[] = {{replies, on_reply},
+                  {WIRE_SUBJECT_REGISTER, on_worker_info},
+                  {WIRE_SUBJECT_HEARTBEAT, on_worker_info},
+                  {WIRE_SUBJECT_DEREGISTER, on_deregister}};
+    for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
+        enum status status =
+            transport_subscribe(controller->transport, wanted[i].subject, wanted[i].fn, controller);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+void inbox_discover(struct controller *controller) {
+    buf_clear(&controller->scratch);
+    wire_write_discover(&controller->scratch, controller->id);
+    if (transport_publish(controller->transport, WIRE_SUBJECT_DISCOVER, NULL, controller->scratch.data,
+                          controller->scratch.len) != STATUS_OK)
+        log_warn("workers not asked to register; their heartbeats will do");
+}
+
+void inbox_tick(void *arg) {
+    struct controller *controller = arg;
+    /* While our own link is down every worker is silent: that says nothing about them. */
+    if (transport_is_up(controller->transport))
+        registry_tick(&controller->registry, clock_ms(), on_change, controller);
+    loop_timer_arm(&controller->tick_timer, controller->config->discovery.heartbeat_interval_ms / 4 + 1);
+}

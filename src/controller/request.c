@@ -1,0 +1,396 @@
+#include "controller/request.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "controller/controller_internal.h"
+
+/* A reply that is not streamed is held until it is complete. A model's context bounds it long before this. */
+enum { REPLY_TEXT_MAX = 64 * 1024 * 1024 };
+
+static void on_try_timer(void *arg) {
+    struct request *request = arg;
+    if (request->state == REQUEST_BACKOFF) {
+        request_dispatch(request, EVENT_RETRY_DUE);
+        return;
+    }
+    /* The timer is not moved with every token: it looks here how long the worker has really been silent. */
+    int64_t left_ms = request->last_heard_ms + request->try_limit_ms - clock_ms();
+    if (left_ms > 0)
+        loop_timer_arm(&request->try_timer, left_ms);
+    else
+        request_dispatch(request, EVENT_TIMED_OUT);
+}
+
+static void on_deadline(void *arg) {
+    request_dispatch(arg, EVENT_DEADLINE);
+}
+
+static void on_client_gone(void *arg) {
+    struct request *request = arg;
+    request->exchange = NULL;
+    request_dispatch(request, EVENT_CLIENT_GONE);
+}
+
+static int64_t total_limit_ms(const struct controller *controller, const struct chat_request *chat) {
+    return chat->stream ? controller->config->routing.streaming_timeout_ms
+                        : controller->config->routing.timeout_ms;
+}
+
+struct request *request_begin(struct controller *controller, struct http_exchange *exchange,
+                              struct chat_request *chat) {
+    struct request *request = calloc(1, sizeof(*request));
+    if (!request)
+        return NULL;
+    request->controller = controller;
+    memcpy(request->id, "chatcmpl-", 9);
+    rng_id(request->id + 9, 24);
+    buf_init(&request->text, REPLY_TEXT_MAX);
+    if (!loop_timer_init(&request->deadline_timer, controller->loop, on_deadline, request) ||
+        !loop_timer_init(&request->try_timer, controller->loop, on_try_timer, request) ||
+        !map_put(&controller->by_id, request->id, request)) {
+        request_free(request);
+        return NULL;
+    }
+    request->chat = *chat;
+    *chat = (struct chat_request){0};
+    request->exchange = exchange;
+    request->begun_us = clock_us();
+    request->deadline_ms = clock_ms() + total_limit_ms(controller, &request->chat);
+    request->reply = (struct openai_reply){
+        .id = request->id, .model = request->chat.model, .created_s = clock_wall_ms() / 1000};
+    loop_timer_arm(&request->deadline_timer, total_limit_ms(controller, &request->chat));
+    TAILQ_INSERT_TAIL(&controller->active, request, link);
+    controller->active_count++;
+    http_on_close(exchange, on_client_gone, request);
+    return request;
+}
+
+void request_free(struct request *request) {
+    loop_timer_release(&request->deadline_timer);
+    loop_timer_release(&request->try_timer);
+    openai_chunk_template_release(&request->chunk);
+    chat_request_release(&request->chat);
+    buf_release(&request->text);
+    free(request);
+}
+
+static int64_t remaining_ms(const struct request *request) {
+    return request->deadline_ms - clock_ms();
+}
+
+/* From now on the worker may be silent for at most this long; 0: as long as the request lives. */
+static void limit_silence(struct request *request, int64_t limit_ms) {
+    request->last_heard_ms = clock_ms();
+    request->try_limit_ms = limit_ms;
+    if (limit_ms > 0)
+        loop_timer_arm(&request->try_timer, limit_ms);
+    else
+        loop_timer_disarm(&request->try_timer);
+}
+
+static void end_try(struct request *request) {
+    loop_timer_disarm(&request->try_timer);
+    lease_give_back(&request->controller->registry, &request->lease);
+}
+
+static void cancel_on_worker(struct request *request) {
+    if (!request->lease.generation)
+        return;
+    struct controller *controller = request->controller;
+    struct wire_cancel cancel = {.attempt = request->attempt};
+    memcpy(cancel.request_id, request->id, sizeof(cancel.request_id));
+    char subject[WIRE_SUBJECT_MAX];
+    wire_subject_cancel(subject, request->lease.worker_id);
+    buf_clear(&controller->scratch);
+    wire_write_cancel(&controller->scratch, &cancel);
+    /* When this is lost, the worker goes on until the deadline that travels with the job. */
+    if (transport_publish(controller->transport, subject, NULL, controller->scratch.data,
+                          controller->scratch.len) != STATUS_OK)
+        log_warn("cancel not sent", F_STR("request", request->id), F_STR("worker", request->lease.worker_id));
+}
+
+static void end_request(struct request *request, enum status outcome) {
+    end_try(request);
+    loop_timer_disarm(&request->deadline_timer);
+    request->outcome = outcome;
+    controller_request_ended(request->controller, request);
+}
+
+/* Trying. */
+
+enum request_event request_act_pick(struct request *request) {
+    struct controller *controller = request->controller;
+    struct registry_worker *worker =
+        router_pick(&controller->router, request->chat.model, &request->exclusion, &request->failure);
+    if (!worker)
+        return EVENT_NO_WORKER;
+    lease_take(worker, &request->lease);
+    memcpy(request->incarnation, worker->info.incarnation, sizeof(request->incarnation));
+    request->attempt++;
+    return EVENT_PICKED;
+}
+
+enum request_event request_act_send(struct request *request) {
+    struct controller *controller = request->controller;
+    buf_clear(&request->text);
+    request->next_index = 0;
+    request->try_begun_ms = clock_ms();
+    struct wire_job job = {.attempt = request->attempt,
+                           .remaining_ms = remaining_ms(request) > 1 ? remaining_ms(request) : 1,
+                           .now_s = request->reply.created_s,
+                           .chat = request->chat};
+    memcpy(job.request_id, request->id, sizeof(job.request_id));
+    memcpy(job.controller_id, controller->id, sizeof(job.controller_id));
+    char subject[WIRE_SUBJECT_MAX], reply[WIRE_SUBJECT_MAX];
+    wire_subject_job(subject, request->lease.worker_id);
+    wire_subject_job_reply(reply, controller->id, request->id, request->attempt);
+    buf_clear(&controller->scratch);
+    wire_write_job(&controller->scratch, &job);
+    enum status status = controller->scratch.failed
+                             ? STATUS_PAYLOAD_TOO_LARGE
+                             : transport_publish(controller->transport, subject, reply,
+                                                 controller->scratch.data, controller->scratch.len);
+    if (status != STATUS_OK) {
+        error_set(&request->failure, status, NULL, "the job could not be sent to worker %s: %s",
+                  request->lease.worker_id, status_text(status));
+        return EVENT_TRY_FAILED;
+    }
+    limit_silence(request, controller->config->routing.ack_timeout_ms);
+    return EVENT_NONE;
+}
+
+/* It waits in the worker's queue now. Waiting is limited by the deadline alone: it says nothing about the
+ * worker's health, which its heartbeats tell. */
+enum request_event request_act_note_accepted(struct request *request) {
+    limit_silence(request, 0);
+    return EVENT_NONE;
+}
+
+enum request_event request_act_note_started(struct request *request) {
+    limit_silence(request, request->controller->config->routing.first_token_timeout_ms);
+    return EVENT_NONE;
+}
+
+static void note_try(struct request *request) {
+    struct controller *controller = request->controller;
+    struct registry_worker *worker = registry_find(&controller->registry, request->lease.worker_id);
+    if (worker && status_outcome(request->failure.status) == OUTCOME_FAILURE)
+        worker->jobs_failed++;
+    if (request->try_count == ROUTE_TRIES_MAX)
+        return;
+    struct request_try *tried = &request->tries[request->try_count++];
+    memcpy(tried->worker_id, request->lease.worker_id, sizeof(tried->worker_id));
+    tried->status = request->failure.status;
+    tried->duration_ms = clock_ms() - request->try_begun_ms;
+}
+
+enum request_event request_act_judge(struct request *request) {
+    struct controller *controller = request->controller;
+    enum status status = request->failure.status;
+    log_warn("try failed", F_STR("request", request->id), F_INT("attempt", request->attempt),
+             F_STR("worker", request->lease.worker_id), F_STR("status", status_name(status)),
+             F_STR("reason", request->failure.message));
+    note_try(request);
+    if (status != STATUS_NATS_ERROR) /* that was our own link, not the worker */
+        route_exclude(&request->exclusion, request->lease.generation);
+    if (status == STATUS_WORKER_OFFLINE)
+        request->worker_deaths++;
+    cancel_on_worker(request);
+    end_try(request);
+    struct retry_case failed = {.status = status,
+                                .retries = (int64_t)request->attempt - 1,
+                                .worker_deaths = request->worker_deaths,
+                                .text_shown = request->text_shown,
+                                .remaining_ms = remaining_ms(request)};
+    switch (retry_decide(&controller->retry, &failed, &controller->rng, &request->retry_delay_ms)) {
+    case RETRY_NOW:
+        controller->stats.retries++;
+        return EVENT_RETRY_NOW;
+    case RETRY_LATER:
+        controller->stats.retries++;
+        return EVENT_RETRY_LATER;
+    case RETRY_NO:
+        break;
+    }
+    return EVENT_GIVE_UP;
+}
+
+enum request_event request_act_judge_timeout(struct request *request) {
+    const char *waited_for = request->first_token_us ? "its next token"
+                             : request->try_limit_ms == request->controller->config->routing.ack_timeout_ms
+                                 ? "its acknowledgement"
+                                 : "its first token";
+    error_set(&request->failure, STATUS_WORKER_TIMEOUT, NULL, "worker %s did not send %s within %lld ms",
+              request->lease.worker_id, waited_for, (long long)request->try_limit_ms);
+    return request_act_judge(request);
+}
+
+enum request_event request_act_wait(struct request *request) {
+    loop_timer_arm(&request->try_timer, request->retry_delay_ms);
+    return EVENT_NONE;
+}
+
+void request_fail_try(struct request *request, const struct error *error) {
+    if (request->state == REQUEST_ENDED)
+        return;
+    request->failure = *error;
+    request_dispatch(request, EVENT_TRY_FAILED);
+}
+
+/* Answering. */
+
+static void write_stream(struct request *request) {
+    struct buf *out = &request->controller->scratch;
+    if (request->exchange && out->len > 0)
+        http_stream_write(request->exchange, out->data, out->len);
+}
+
+/* The head of the reply goes out with the first token, so that an error before it has its own HTTP status. */
+static void start_stream(struct request *request) {
+    request->stream_started = true;
+    openai_chunk_template_init(&request->chunk, &request->reply);
+    http_add_header(request->exchange, "Cache-Control", "no-cache");
+    http_add_header(request->exchange, "X-Accel-Buffering", "no");
+    http_add_header(request->exchange, "X-Request-Id", request->id);
+    http_stream_start(request->exchange, 200, "text/event-stream");
+    openai_write_role_chunk(&request->controller->scratch, &request->reply);
+}
+
+static void show_text(struct request *request, const char *text, size_t len) {
+    struct buf *out = &request->controller->scratch;
+    if (!request->chat.stream) {
+        buf_append(&request->text, text, len);
+        return;
+    }
+    if (!request->stream_started)
+        start_stream(request);
+    if (len > 0) {
+        request->text_shown = true;
+        openai_write_content_chunk(out, &request->chunk, text, len);
+    }
+}
+
+enum request_event request_act_show_token(struct request *request) {
+    const struct wire_event *event = request->event;
+    struct controller *controller = request->controller;
+    if (!request->first_token_us) {
+        request->first_token_us = clock_us();
+        hist_add(&controller->stats.first_token_us, (uint64_t)(request->first_token_us - request->begun_us));
+    }
+    int64_t stall_ms = controller->config->routing.stall_timeout_ms;
+    if (request->next_index == 0)
+        limit_silence(request, stall_ms);
+    else
+        request->last_heard_ms = clock_ms();
+    request->next_index++;
+    buf_clear(&controller->scratch);
+    show_text(request, event->text, event->text_len);
+    write_stream(request);
+    return EVENT_NONE;
+}
+
+static void finish_stream(struct request *request) {
+    struct buf *out = &request->controller->scratch;
+    openai_write_finish_chunk(out, &request->reply, request->finish);
+    if (request->chat.include_usage)
+        openai_write_usage_chunk(out, &request->reply, &request->usage);
+    openai_write_done(out);
+    write_stream(request);
+    http_stream_end(request->exchange);
+}
+
+static void finish_whole(struct request *request) {
+    struct buf *out = &request->controller->scratch;
+    openai_write_completion(out, &request->reply, request->text.data ? request->text.data : "",
+                            request->text.len, request->finish, &request->usage);
+    http_add_header(request->exchange, "X-Request-Id", request->id);
+    http_reply(request->exchange, 200, "application/json", out->data, out->len);
+}
+
+enum request_event request_act_finish(struct request *request) {
+    const struct wire_event *event = request->event;
+    struct controller *controller = request->controller;
+    request->usage = event->usage;
+    request->finish = event->finish;
+    controller->stats.prompt_tokens += (uint64_t)event->usage.prompt_tokens;
+    controller->stats.completion_tokens += (uint64_t)event->usage.completion_tokens;
+    buf_clear(&controller->scratch);
+    show_text(request, event->text, event->text_len);
+    if (request->chat.stream)
+        finish_stream(request);
+    else
+        finish_whole(request);
+    request->exchange = NULL;
+    end_request(request, STATUS_OK);
+    return EVENT_NONE;
+}
+
+/* Names every try once there was more than one. */
+static void summarize_tries(struct request *request) {
+    if (request->try_count < 2)
+        return;
+    char list[ERROR_MESSAGE_MAX] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < request->try_count && used < sizeof(list) - 128; i++)
+        used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s: %s after %lld ms", i ? "; " : "",
+                                 request->tries[i].worker_id, status_name(request->tries[i].status),
+                                 (long long)request->tries[i].duration_ms);
+    error_set(&request->failure, STATUS_ALL_RETRIES_EXHAUSTED, NULL, "all %zu tries failed (%s)",
+              request->try_count, list);
+}
+
+static void answer_error(struct request *request) {
+    struct controller *controller = request->controller;
+    if (!request->exchange)
+        return;
+    if (request->stream_started) {
+        buf_clear(&controller->scratch);
+        openai_write_error_event(&controller->scratch, &request->failure);
+        openai_write_done(&controller->scratch);
+        write_stream(request);
+        http_stream_end(request->exchange);
+    } else {
+        /* Our own tries are spent: the client library should not repeat them all. */
+        if (request->try_count > 0)
+            http_add_header(request->exchange, "x-should-retry", "false");
+        http_add_header(request->exchange, "X-Request-Id", request->id);
+        controller_reply_error(request->exchange, &request->failure);
+    }
+    request->exchange = NULL;
+}
+
+enum request_event request_act_reply_error(struct request *request) {
+    summarize_tries(request);
+    answer_error(request);
+    end_request(request, request->failure.status);
+    return EVENT_NONE;
+}
+
+enum request_event request_act_expire(struct request *request) {
+    cancel_on_worker(request);
+    error_set(&request->failure, STATUS_DEADLINE_EXCEEDED, NULL,
+              "the request took longer than its limit of %lld ms",
+              (long long)total_limit_ms(request->controller, &request->chat));
+    answer_error(request);
+    end_request(request, STATUS_DEADLINE_EXCEEDED);
+    return EVENT_NONE;
+}
+
+enum request_event request_act_abandon(struct request *request) {
+    cancel_on_worker(request);
+    end_request(request, STATUS_CANCELLED);
+    return EVENT_NONE;
+}
+
+enum request_event request_act_stop(struct request *request) {
+    cancel_on_worker(request);
+    error_set(&request->failure, STATUS_CONTROLLER_DRAINING, NULL,
+              "the controller stops and the request did not finish in time");
+    answer_error(request);
+    end_request(request, STATUS_CONTROLLER_DRAINING);
+    return EVENT_NONE;
+}

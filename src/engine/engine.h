@@ -1,0 +1,128 @@
+/* How tokens are made: the face that llama.cpp and the fake engine have in common.
+ *
+ * An engine is one loaded model with a fixed number of slots. The worker's scheduler drives it step by step
+ * from one thread (the engine thread): each step it passes items, each some tokens of one slot, and then asks
+ * for a next token of those items that wanted one. What runs in a step is the scheduler's decision alone.
+ *
+ * engine_prompt is the exception: it only reads what never changes after loading (template, vocabulary) and
+ * may run on another thread at the same time.
+ *
+ * Determinism: the token at position i of a reply is a function of the prompt, the sampling parameters (seed
+ * included) and the tokens before it, not of what else is in the batch, as far as the arithmetic of the back
+ * end allows. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+#include "base/error.h"
+#include "proto/chat.h"
+
+struct engine;
+
+enum { ENGINE_TOKEN_NONE = -1, ENGINE_PIECE_MAX = 512 };
+
+struct engine_options {
+    const char *model_path; /* a GGUF file; the fake engine reads only its name */
+    int32_t slots;          /* >= 1 */
+    int32_t context_tokens; /* for each slot; 0: what the model was trained with, at most 4096 */
+    int32_t batch_tokens;   /* most tokens in one step, >= slots */
+    int32_t threads;        /* 0: one for each core this process may use */
+    int32_t gpu_layers;     /* -1: all that fit; 0: none */
+    /* Called on the loading thread with 0..100; false aborts the load. May be NULL. */
+    bool (*on_progress)(int32_t percent, void *arg);
+    void *arg;
+    /* The fake engine only: */
+    int64_t fake_step_us;         /* time of a step */
+    int64_t fake_prompt_token_us; /* and for each prompt token in it */
+    int32_t fake_reply_tokens;    /* length of replies that end by themselves */
+};
+
+struct engine_info {
+    int32_t slots;
+    int32_t context_tokens; /* for each slot */
+    int32_t batch_tokens;
+    int64_t parameters;
+    int64_t file_bytes;
+    char description[128]; /* "llama 5M Q8_0" */
+};
+
+struct engine_prompt {
+    int32_t *tokens; /* owned */
+    size_t count;    /* >= 1 */
+};
+
+/* Some tokens of one slot, in the order of their positions. */
+struct engine_item {
+    int32_t slot;
+    int32_t position;      /* of the first token in the slot's sequence, 0.. */
+    const int32_t *tokens; /* the caller's, until the call returns */
+    int32_t count;         /* >= 1 */
+    bool sample;           /* a next token is wanted after the last one */
+    int32_t next;          /* out: that token, or ENGINE_TOKEN_NONE */
+    enum status status;    /* out: STATUS_OK or what went wrong with this slot alone */
+};
+
+struct engine_ops {
+    const char *name;
+    /* Loads; slow. NULL and an error (MODEL_LOAD_FAILED with the reason). */
+    struct engine *(*open)(const struct engine_options *options, struct error *error);
+    void (*close)(struct engine *engine);
+    void (*info)(const struct engine *engine, struct engine_info *out);
+    enum status (*prompt)(struct engine *engine, const struct chat_request *chat, int64_t now_s,
+                          struct engine_prompt *out, struct error *error);
+    enum status (*slot_start)(struct engine *engine, int32_t slot, const struct sampling *sampling,
+                              const struct engine_prompt *prompt);
+    void (*slot_stop)(struct engine *engine, int32_t slot);
+    enum status (*step)(struct engine *engine, struct engine_item *items, size_t count, struct error *error);
+    size_t (*piece)(struct engine *engine, int32_t token, char *out, size_t cap);
+    bool (*is_end)(struct engine *engine, int32_t token);
+};
+
+extern const struct engine_ops engine_fake_ops;
+#if MLX_WITH_LLAMA
+extern const struct engine_ops engine_llama_ops;
+#endif
+
+/* Every engine begins with this. */
+struct engine {
+    const struct engine_ops *ops;
+};
+
+void engine_prompt_release(struct engine_prompt *prompt); /* takes NULL; leaves it zeroed */
+
+/* Renders the messages with the model's chat template and tokenizes them. Any one thread.
+ * REQUEST_VALIDATION_FAILED when the template refuses the messages, CONTEXT_LENGTH_EXCEEDED when the prompt
+ * leaves no room for a token; both with numbers in the message. */
+MUST_USE static inline enum status engine_make_prompt(struct engine *e, const struct chat_request *chat,
+                                                      int64_t now_s, struct engine_prompt *out,
+                                                      struct error *error) {
+    return e->ops->prompt(e, chat, now_s, out, error);
+}
+/* Gives the slot a sampler; the slot must be stopped. */
+MUST_USE static inline enum status engine_slot_start(struct engine *e, int32_t slot,
+                                                     const struct sampling *sampling,
+                                                     const struct engine_prompt *prompt) {
+    return e->ops->slot_start(e, slot, sampling, prompt);
+}
+/* Frees the slot's part of the KV cache and its sampler. Takes stopped slots too. */
+static inline void engine_slot_stop(struct engine *e, int32_t slot) {
+    e->ops->slot_stop(e, slot);
+}
+/* Runs one step; at most one item for a slot, at most batch_tokens tokens. STATUS_OK: look at each item's
+ * status. Anything else: no item was done and the slots' caches are as before. */
+MUST_USE static inline enum status engine_step(struct engine *e, struct engine_item *items, size_t count,
+                                               struct error *error) {
+    return e->ops->step(e, items, count, error);
+}
+/* The bytes of a token as text, no NUL; may be part of a UTF-8 character. Returns the length, <= cap;
+ * cap >= ENGINE_PIECE_MAX always suffices. */
+static inline size_t engine_piece(struct engine *e, int32_t token, char *out, size_t cap) {
+    return e->ops->piece(e, token, out, cap);
+}
+/* true when the token ends the model's turn (it is then not part of the text). */
+static inline bool engine_is_end(struct engine *e, int32_t token) {
+    return e->ops->is_end(e, token);
+}

@@ -1,0 +1,72 @@
+/* What a worker tells about itself, in its registration, in every heartbeat and when asked for statistics:
+ * plain data, the same on both sides of the wire.
+ *
+ * A worker is known by its id; `incarnation` is new at each start of its process, so that the same id with
+ * another incarnation means that everything the old one had is lost. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    WORKER_ID_MAX = 64, /* bytes; [A-Za-z0-9_-]+ because it is a NATS subject token */
+    WORKER_MODELS_MAX = 32,
+    INCARNATION_CHARS = 12,
+};
+
+enum worker_phase {
+    WORKER_PHASE_LOADING, /* at least one model is being loaded, none is ready */
+    WORKER_PHASE_READY,
+    WORKER_PHASE_DRAINING, /* finishes what it has, takes nothing new */
+};
+
+enum model_state { MODEL_LOADING, MODEL_READY, MODEL_FAILED };
+
+struct model_info {
+    char name[129];
+    enum model_state state;
+    int32_t load_percent;   /* 0..100 */
+    int32_t context_tokens; /* per slot; 0 until ready */
+    int32_t slots;          /* how many jobs run at once */
+    int64_t parameters;     /* of the network; 0 until known */
+    int64_t file_bytes;
+};
+
+/* Counters count since the start of the incarnation. */
+struct worker_load {
+    int32_t running; /* slots in use */
+    int32_t queued;  /* jobs that wait for a slot, those being tokenized included */
+    int32_t queue_max;
+    int64_t kv_cells_used;
+    int64_t kv_cells_total;
+    uint64_t progress; /* grows with every engine step: alive but not growing while running > 0 is hung */
+    uint64_t steps;    /* engine steps */
+    uint64_t prompt_tokens; /* computed */
+    uint64_t generated_tokens;
+    uint64_t jobs_accepted;
+    uint64_t jobs_finished;
+    uint64_t jobs_cancelled;
+    uint64_t jobs_failed;
+    uint64_t jobs_rejected;
+    uint64_t batch_sequences; /* sum over all steps of the sequences in the step: / steps = mean batch size */
+    uint32_t batch_max;       /* most sequences in one step */
+    uint32_t cancel_steps_max; /* most steps that ran between a cancel's arrival and its slot being free */
+    int64_t rss_bytes;
+};
+
+struct worker_info {
+    char id[WORKER_ID_MAX + 1];
+    char incarnation[INCARNATION_CHARS + 1];
+    char hostname[65];
+    char version[33];
+    int32_t pid;
+    enum worker_phase phase;
+    int64_t uptime_ms;
+    struct model_info models[WORKER_MODELS_MAX];
+    size_t model_count;
+    struct worker_load load; /* of all models together */
+};
+
+const char *worker_phase_name(enum worker_phase phase); /* "loading", "ready", "draining" */
+const char *model_state_name(enum model_state state);   /* "loading", "ready", "failed" */

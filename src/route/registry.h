@@ -1,0 +1,95 @@
+/* The workers that this controller knows, how fresh its knowledge is, and the leases it has taken on them.
+ * Pure: time is an argument.
+ *
+ * A worker is known from its first registration or heartbeat until it has been offline for a while. A new
+ * incarnation under the same id is a new process: its leases start at zero, and leases on the old one turn
+ * void.
+ *
+ * A lease is a place taken on a worker by a job. It is given back exactly once; giving back a void lease does
+ * nothing. So the number of leases is exactly the number of this controller's jobs on that incarnation. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+#include "base/map.h"
+#include "proto/worker_info.h"
+
+enum { REGISTRY_WORKERS_MAX = 4096 };
+
+/* ONLINE: fresh. SUSPECT: heartbeats are late, or nobody answered at its subject since the last one; no new
+ * work. OFFLINE: it said good-bye or was silent for the offline timeout; nothing runs there any more. */
+enum worker_state { WORKER_ONLINE, WORKER_SUSPECT, WORKER_OFFLINE };
+
+struct registry_worker {
+    size_t index;        /* its place in the registry */
+    uint64_t generation; /* unique for each incarnation seen */
+    enum worker_state state;
+    struct worker_info info; /* the newest */
+    int64_t first_seen_ms;
+    int64_t heartbeat_ms; /* when the newest info came */
+    int32_t leases;
+    uint64_t jobs_sent;
+    uint64_t jobs_failed;
+};
+
+struct registry_config {
+    int64_t suspect_after_ms; /* without a heartbeat */
+    int64_t offline_after_ms;
+    int64_t forget_after_ms; /* offline workers are forgotten after that */
+};
+
+struct registry {
+    struct registry_config config;
+    struct map by_id;
+    struct registry_worker **workers; /* owned; dense, in order of first registration */
+    size_t count;
+    size_t cap;
+    uint64_t generations;
+};
+
+/* What became of a worker: the caller ends the jobs of the old incarnation on RESTARTED and LOST. */
+enum registry_change {
+    REGISTRY_SAME,
+    REGISTRY_ADDED,
+    REGISTRY_RESTARTED, /* same id, new incarnation */
+    REGISTRY_RETURNED,  /* it was suspect or offline and is online again */
+    REGISTRY_SUSPECTED,
+    REGISTRY_LOST, /* offline */
+    REGISTRY_FULL, /* not added: the registry holds its maximum */
+};
+/* `old_generation` is that of the incarnation that is gone, for RESTARTED and LOST. */
+typedef void registry_change_fn(enum registry_change change, const struct registry_worker *worker,
+                                uint64_t old_generation, void *arg);
+
+void registry_init(struct registry *registry, const struct registry_config *config);
+void registry_release(struct registry *registry);
+
+/* A registration or heartbeat came. Calls `fn` once unless nothing changed. */
+void registry_update(struct registry *registry, const struct worker_info *info, int64_t now_ms,
+                     registry_change_fn *fn, void *arg);
+/* The worker said good-bye; ignored when `incarnation` is not the current one. */
+void registry_leave(struct registry *registry, const char *id, const char *incarnation, int64_t now_ms,
+                    registry_change_fn *fn, void *arg);
+/* Nobody listens at the worker's subject: it is suspect until its next heartbeat. */
+void registry_unreachable(struct registry *registry, const struct registry_worker *worker,
+                          registry_change_fn *fn, void *arg);
+/* Time has passed: call it a few times in each heartbeat interval. */
+void registry_tick(struct registry *registry, int64_t now_ms, registry_change_fn *fn, void *arg);
+
+struct registry_worker *registry_find(const struct registry *registry, const char *id);
+
+struct lease {
+    char worker_id[WORKER_ID_MAX + 1];
+    uint64_t generation; /* 0: no lease */
+};
+void lease_take(struct registry_worker *worker, struct lease *lease);
+/* Gives it back if the worker is still that incarnation; clears it. Takes cleared leases. */
+void lease_give_back(struct registry *registry, struct lease *lease);
+
+/* The model as this worker serves it; NULL when it does not know it. */
+const struct model_info *registry_model(const struct registry_worker *worker, const char *model);
+const char *
+worker_state_name(const struct registry_worker *worker); /* online warming draining suspect offline */

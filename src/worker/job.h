@@ -1,0 +1,50 @@
+/* One attempt at a request, as it goes through a worker.
+ *
+ * A job is allocated, found and freed by the loop thread. From runner_submit until on_done it belongs to the
+ * runner; the loop thread then only reads `key` and the head of `wire`, which never change, and sets the
+ * atomics. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+#include "base/error.h"
+#include "base/heap.h"
+#include "engine/engine.h"
+#include "proto/wire.h"
+#include "worker/queue.h"
+#include "worker/text_filter.h"
+
+enum { JOB_KEY_MAX = WIRE_REQUEST_ID_MAX + 12 };
+
+/* How a job ended, for the worker's counters. */
+enum job_end { JOB_FINISHED, JOB_CANCELLED, JOB_FAILED };
+
+struct job {
+    struct wire_job wire;     /* owned */
+    char key[JOB_KEY_MAX];    /* "request/attempt" */
+    int64_t deadline_ms;      /* monotonic */
+    atomic_bool cancelled;    /* set by the loop thread */
+    atomic_bool drop;         /* likewise: the drain limit is reached */
+    _Atomic uint64_t cancel_step; /* the runner's count of steps when the cancel came */
+    enum job_end end;         /* set by the runner before on_done */
+    /* The runner's: */
+    struct engine_prompt prompt; /* owned */
+    struct queue_entry waiting;
+    struct heap_node by_deadline; /* while it waits */
+    struct text_filter filter;    /* from the start of its slot on */
+    int32_t generated;            /* tokens, the one that ends the model's turn not included */
+    int32_t last_token;
+};
+
+/* Takes the content of `wire` over, which is then zeroed. NULL when memory is out. */
+struct job *job_new(struct wire_job *wire, int64_t now_ms);
+void job_free(struct job *job); /* takes NULL */
+
+void job_key(char out[JOB_KEY_MAX], const char *request_id, uint32_t attempt);
+
+/* STATUS_OK while the job should go on; otherwise why not: CANCELLED, WORKER_DRAINING or DEADLINE_EXCEEDED with
+ * a sentence in `error`. Any thread. */
+MUST_USE enum status job_check(const struct job *job, int64_t now_ms, struct error *error);
