@@ -4,6 +4,7 @@
 add_library(mlx_flags INTERFACE)
 target_include_directories(mlx_flags INTERFACE ${PROJECT_SOURCE_DIR}/src)
 target_compile_definitions(mlx_flags INTERFACE
+    $<$<COMPILE_LANGUAGE:C>:_GNU_SOURCE=> # as g++ does by itself; empty, so that a file may define it again
     MLX_VERSION="${PROJECT_VERSION}"
     MLX_WITH_LLAMA=$<BOOL:${MLX_WITH_LLAMA}>)
 
@@ -11,6 +12,8 @@ target_compile_options(mlx_flags INTERFACE
     -Wall -Wextra -Wshadow -Wpointer-arith -Wcast-qual -Wwrite-strings -Wformat=2 -Wundef -Wvla
     -Wimplicit-fallthrough -Wswitch-enum
     $<$<COMPILE_LANGUAGE:C>:-Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes>
+    # g++ takes no strftime format but a literal, whatever its attributes say.
+    $<$<COMPILE_LANGUAGE:CXX>:-Wno-format-nonliteral>
     $<$<BOOL:${MLX_WERROR}>:-Werror>)
 
 if(MLX_HARDEN)

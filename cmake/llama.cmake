@@ -13,8 +13,8 @@ function(mlx_llama_from_system found)
     find_library(LLAMA_COMMON_LIBRARY llama-common HINTS ${LLAMA_LIB_DIR})
     find_path(LLAMA_COMMON_INCLUDE chat.h
         HINTS ${LLAMA_INCLUDE_DIR} PATH_SUFFIXES llama-common llama.cpp/common common NO_CACHE)
-    # Headers of the library and of its chat.h must come from one release; a chat.h of something else lacks this.
-    if(NOT LLAMA_COMMON_LIBRARY OR NOT EXISTS "${LLAMA_COMMON_INCLUDE}/peg-parser.h")
+    # A static llama-common would need archives that nobody installs. peg-parser.h tells its chat.h from others.
+    if(NOT LLAMA_COMMON_LIBRARY MATCHES "\\.(so|dylib)$" OR NOT EXISTS "${LLAMA_COMMON_INCLUDE}/peg-parser.h")
         return()
     endif()
     target_include_directories(mlx_llama SYSTEM INTERFACE ${LLAMA_INCLUDE_DIR} ${LLAMA_COMMON_INCLUDE})

@@ -16,7 +16,7 @@ mlx_package(YAML yaml-0.1)
 mlx_package(EVENT_CORE libevent_core>=2.1.12)
 mlx_package(EVENT_PTHREADS libevent_pthreads>=2.1.12)
 mlx_package(NATS libnats>=3.4)
-if(BUILD_TESTING OR NOT DEFINED BUILD_TESTING)
+if(BUILD_TESTING)
     mlx_package(CMOCKA cmocka)
 endif()
 

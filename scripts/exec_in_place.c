@@ -1,8 +1,9 @@
 /* A GNU make extension, for `make serve` only: $(exec-in-place COMMAND) replaces the make process by COMMAND.
  *
  * A recipe's command is a child of make. On Ctrl-C or SIGTERM make waits for the child and then dies of the
- * signal itself, so that the caller sees 130 or 143 although the server went down in order; and a SIGINT to make's
- * process alone never reaches the child. In make's place the server gets every signal and its exit code counts. */
+ * signal itself, so that the caller sees 130 or 143 although the server went down in order; and a SIGINT to
+ * make's process alone never reaches the child. In make's place the server gets every signal and its exit
+ * code counts. */
 #include <gnumake.h>
 #include <signal.h>
 #include <stdio.h>

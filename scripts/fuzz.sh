@@ -11,8 +11,9 @@ seconds=${1:?usage: scripts/fuzz.sh SECONDS [TARGET...]}
 shift
 targets=("$@")
 if ((${#targets[@]} == 0)); then
-    for program in build/fuzz/bin/fuzz_*; do
-        [[ -x $program ]] && targets+=("${program##*/fuzz_}")
+    for source in tests/fuzz/fuzz_*.c; do
+        name=${source##*/fuzz_}
+        [[ -f $source ]] && targets+=("${name%.c}")
     done
 fi
 export ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1

@@ -67,7 +67,7 @@ get_bundle() {
     else
         need npm ", or set MLX_LLAMA_BUNDLE=path/to/gitRelease.bundle"
         say "fetching $package (36 MB) with npm"
-        (cd "$work" && npm pack "$package" --silent --no-update-notifier >/dev/null) || fail \
+        (cd "$work" && npm pack "$package" --loglevel=error --no-update-notifier >/dev/null) || fail \
             "npm could not fetch $package. Is there a network, and a registry npm may use?" \
             "Without one: on another machine run \`npm pack $package\`, take package/llama/gitRelease.bundle" \
             "out of the .tgz, bring it here and run: MLX_LLAMA_BUNDLE=path/to/gitRelease.bundle make setup"

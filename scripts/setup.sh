@@ -28,8 +28,8 @@ packages=(nats-server libnats-dev libevent-dev libjansson-dev libyaml-dev libhtt
 
 # A llama.cpp of the system that looks usable; cmake/llama.cmake has the last word.
 has_system_llama() {
-    local libs=(/usr/{,local/}lib{,64,/*}/libllama-common.*)
-    local headers=(/usr/{,local/}include{,/llama-common,/llama.cpp/common,/common}/peg-parser.h)
+    local libs=(/usr/{,local/}lib{,64,/*}/libllama-common.so*)
+    local headers=(/usr/{,local/}include{,/llama-common,/llama.cpp/common,/common}/peg-parser.[h])
     ((${#libs[@]} && ${#headers[@]}))
 }
 

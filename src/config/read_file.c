@@ -1,6 +1,6 @@
-/* The YAML file, read event by event: nothing is built in memory, an unknown key ends it at once, and every
- * message has the line of what is wrong. Anchors, aliases and tags are refused: no option needs them, and
- * without them a file means what it says where it says it. */
+/* The YAML file, read event by event: nothing is built in memory, an unknown key ends it at once (so it is
+ * never nested deeper than the table), and every message has the line of what is wrong. Anchors, aliases and
+ * tags are refused: no option needs them, and without them a file means what it says where it says it. */
 #include "config/options.h"
 
 #include <errno.h>
@@ -12,18 +12,16 @@
 
 #include "base/map.h"
 
-enum {
-    FILE_MAX_BYTES = 1 << 20,
-    DEPTH_MAX = 32, /* of nested lists and sections; ours have 4 */
-};
+enum { FILE_MAX_BYTES = 1 << 20 };
 
 struct reader {
     struct config *config;
     const char *name; /* of the file */
+    const char *text;
+    size_t len;
     yaml_parser_t parser;
     yaml_event_t event; /* the current one; owned */
     bool has_event;
-    int depth;
     struct map seen; /* path -> struct place, owned: where it was given */
     struct error *error;
 };
@@ -47,12 +45,28 @@ static size_t line_of(const struct reader *reader) {
     return reader->event.start_mark.line + 1;
 }
 
+/* Whether a line is indented with a tab, which YAML forbids and libyaml reports in words of its own. */
+static bool has_tab(const struct reader *reader, size_t line) {
+    const char *at = reader->text;
+    const char *end = reader->text + reader->len;
+    while (line > 0 && at && (at = memchr(at, '\n', (size_t)(end - at)))) {
+        at++;
+        line--;
+    }
+    while (at && at < end && *at == ' ')
+        at++;
+    return at && at < end && *at == '\t';
+}
+
 static enum status refuse_syntax(struct reader *reader) {
     const yaml_parser_t *parser = &reader->parser;
     if (parser->error == YAML_READER_ERROR)
         return error_set(reader->error, STATUS_CONFIG_INVALID, "", "%s: byte %zu: %s", reader->name,
                          parser->problem_offset, parser->problem);
-    return refuse(reader, parser->problem_mark.line + 1, "", "not valid YAML: %s",
+    size_t line = parser->problem_mark.line;
+    if (has_tab(reader, line))
+        return refuse(reader, line + 1, "", "not valid YAML: indented with a tab; use spaces");
+    return refuse(reader, line + 1, "", "not valid YAML: %s",
                   parser->problem ? parser->problem : "out of memory");
 }
 
@@ -74,19 +88,6 @@ static enum status next(struct reader *reader) {
         return refuse_syntax(reader);
     if (has_extras(&reader->event))
         return refuse(reader, line_of(reader), "", "anchors (&), aliases (*) and tags (!) are not supported");
-    switch ((int)reader->event.type) {
-    case YAML_MAPPING_START_EVENT:
-    case YAML_SEQUENCE_START_EVENT:
-        if (++reader->depth > DEPTH_MAX)
-            return refuse(reader, line_of(reader), "", "nested more than %d levels deep", DEPTH_MAX);
-        break;
-    case YAML_MAPPING_END_EVENT:
-    case YAML_SEQUENCE_END_EVENT:
-        reader->depth--;
-        break;
-    default:
-        break;
-    }
     return STATUS_OK;
 }
 
@@ -324,7 +325,7 @@ static void release(struct reader *reader) {
 
 enum status config_read_text(struct config *config, const char *name, const char *text, size_t len,
                              struct error *error) {
-    struct reader reader = {.config = config, .name = name, .error = error};
+    struct reader reader = {.config = config, .name = name, .text = text, .len = len, .error = error};
     if (len > FILE_MAX_BYTES)
         return error_set(error, STATUS_CONFIG_INVALID, "", "%s: larger than %d bytes", name, FILE_MAX_BYTES);
     if (!yaml_parser_initialize(&reader.parser))

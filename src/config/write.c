@@ -78,6 +78,7 @@ static const char *title_of(const char *section) {
  * the depth of the option itself. */
 static int open_sections(struct buf *out, const char *path, const char *last, bool comments) {
     int depth = 0;
+    bool spaced = !comments || !*last;
     for (const char *dot = strchr(path, '.'); dot; dot = strchr(dot + 1, '.'), depth++) {
         size_t len = (size_t)(dot - path) + 1;
         if (strncmp(path, last, len) == 0)
@@ -85,8 +86,9 @@ static int open_sections(struct buf *out, const char *path, const char *last, bo
         char section[CONFIG_PATH_MAX];
         snprintf(section, sizeof section, "%.*s", (int)len - 1, path);
         const char *title = title_of(section);
-        if (comments && *last)
+        if (!spaced)
             buf_append_char(out, '\n');
+        spaced = true;
         if (comments && title)
             put_comment(out, depth, title);
         const char *name = strrchr(section, '.');

@@ -7,6 +7,12 @@
 
 #include "base/rng.h"
 
+/* The loops over the whole vocabulary are written to become vector code, which gcc makes at -O2 only where it
+ * costs no code at all. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
+#pragma GCC optimize("O3")
+#endif
+
 bool sampler_scratch_init(struct sampler_scratch *scratch, int32_t vocab) {
     size_t n = vocab > 0 ? (size_t)vocab : 1;
     scratch->candidates = malloc(n * sizeof(*scratch->candidates));
@@ -87,30 +93,35 @@ static void apply_penalties(const struct sampler *sampler, float *logits, int32_
 }
 
 /* So that differences of logits are numbers; NaN stays, and is left out by comparisons that are false. */
+#define LOGIT_LIMIT (FLT_MAX / 4)
 static float clamp_logit(float logit) {
-    if (logit > FLT_MAX / 4)
-        return FLT_MAX / 4;
-    return logit < -FLT_MAX / 4 ? -FLT_MAX / 4 : logit;
+    float low = logit > LOGIT_LIMIT ? LOGIT_LIMIT : logit;
+    return low < -LOGIT_LIMIT ? -LOGIT_LIMIT : low;
 }
 
-/* The largest logit, NaN when all are. Four running maxima, so that the loop is not one chain of comparisons. */
-static float max_logit(const float *logits, int32_t vocab) {
-    float max[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+/* The largest logit, -inf when there is none but NaN. Several running maxima, so that the loop is not one
+ * chain of comparisons. */
+enum { MAX_LANES = 16 };
+static float max_of(const float *logits, int32_t count) {
+    float max[MAX_LANES];
     int32_t i = 0;
-    for (; i + 4 <= vocab; i += 4)
-        for (int lane = 0; lane < 4; lane++)
+    for (int lane = 0; lane < MAX_LANES; lane++)
+        max[lane] = -INFINITY;
+    for (; i + MAX_LANES <= count; i += MAX_LANES)
+        for (int lane = 0; lane < MAX_LANES; lane++)
             max[lane] = logits[i + lane] > max[lane] ? logits[i + lane] : max[lane];
-    for (; i < vocab; i++)
+    for (; i < count; i++)
         max[0] = logits[i] > max[0] ? logits[i] : max[0];
-    for (int lane = 1; lane < 4; lane++)
+    for (int lane = 1; lane < MAX_LANES; lane++)
         max[0] = max[lane] > max[0] ? max[lane] : max[0];
-    if (max[0] > -INFINITY)
-        return max[0];
-    /* Only -inf and NaN. */
-    for (i = 0; i < vocab; i++)
+    return max[0];
+}
+
+static bool all_nan(const float *logits, int32_t count) {
+    for (int32_t i = 0; i < count; i++)
         if (!isnan(logits[i]))
-            return -INFINITY;
-    return NAN;
+            return false;
+    return true;
 }
 
 static int32_t first_equal(const float *logits, int32_t vocab, float value) {
@@ -120,22 +131,22 @@ static int32_t first_equal(const float *logits, int32_t vocab, float value) {
     return SAMPLER_TOKEN_NONE;
 }
 
-/* e^x for x <= 0, relative error below 3e-7 and 0 below -87: 2^(n + f) with n put into the exponent's bits and a
- * polynomial for 2^f. Plain arithmetic in a loop of fixed length is what compilers turn into vector code;
- * calls of expf() would take most of the time of a draw from 150,000 tokens. */
+/* e^x for EXP_MIN <= x <= 0, relative error below 5e-6, and 0 near EXP_MIN: 2^(n + f) with n put into the
+ * exponent's bits and a polynomial for 2^f. Plain arithmetic in a loop of fixed length is what compilers turn
+ * into vector code; calls of expf() would take most of the time of a draw from 150,000 tokens. */
+#define EXP_MIN (-87.0f)
 enum { EXP_BLOCK = 16 };
 static void exp_block(const float *x, float *out) {
     for (int i = 0; i < EXP_BLOCK; i++) {
-        float v = x[i] < -87.0f ? -87.0f : x[i];
-        float scaled = v * 1.44269504f;
+        float scaled = x[i] * 1.44269504f;
         int32_t n = (int32_t)(scaled - 0.5f); /* rounds to nearest: the argument is never positive */
         float f = (scaled - (float)n) * 0.693147181f;
         float p = 0.0083333333f + f * 0.0013888889f;
         p = 1.0f + f * (1.0f + f * (0.5f + f * (0.16666667f + f * (0.041666667f + f * p))));
-        uint32_t bits = (uint32_t)(n + 127) << 23;
+        uint32_t bits = n > -126 ? (uint32_t)(n + 127) << 23 : 0;
         float power;
         memcpy(&power, &bits, sizeof(power));
-        out[i] = x[i] <= -87.0f ? 0.0f : p * power;
+        out[i] = p * power;
     }
 }
 
@@ -143,26 +154,26 @@ static void exp_block(const float *x, float *out) {
 static double fill_weights(const float *logits, int32_t vocab, float max, float scale, float *weights) {
     double total = 0;
     for (int32_t i = 0; i < vocab; i += EXP_BLOCK) {
-        float x[EXP_BLOCK], e[EXP_BLOCK];
+        float x[EXP_BLOCK], e[EXP_BLOCK], sums[EXP_BLOCK / 4];
         int32_t len = vocab - i < EXP_BLOCK ? vocab - i : EXP_BLOCK;
         for (int32_t j = 0; j < EXP_BLOCK; j++)
-            x[j] = -1000.0f;
-        for (int32_t j = 0; j < len; j++) {
-            float distance = (clamp_logit(logits[i + j]) - max) * scale;
-            x[j] = distance >= -1000.0f ? distance : -1000.0f;
+            x[j] = NAN;
+        memcpy(x, &logits[i], (size_t)len * sizeof(*x));
+        for (int32_t j = 0; j < EXP_BLOCK; j++) {
+            float distance = (clamp_logit(x[j]) - max) * scale;
+            x[j] = distance > EXP_MIN ? distance : EXP_MIN; /* NaN too */
         }
         exp_block(x, e);
-        float sum = 0;
-        for (int32_t j = 0; j < EXP_BLOCK; j++)
-            sum += e[j];
+        for (int32_t j = 0; j < EXP_BLOCK / 4; j++)
+            sums[j] = (e[j] + e[j + 4]) + (e[j + 8] + e[j + 12]);
         memcpy(&weights[i], e, (size_t)len * sizeof(*e));
-        total += (double)sum;
+        total += (double)((sums[0] + sums[1]) + (sums[2] + sums[3]));
     }
     return total;
 }
 
-/* The index where the running sum passes `unit` of the whole. Rounding may leave the sum just short of it: then
- * the last one that has a weight. */
+/* The index where the running sum passes `unit` of the whole. Rounding may leave the sum just short of it:
+ * then the last one that has a weight. */
 static int32_t draw(const float *weights, int32_t count, double total, double unit) {
     double left = unit * total;
     int32_t last = 0;
@@ -197,6 +208,11 @@ static void sift_down(struct sampler_candidate *heap, int32_t count, int32_t at)
     heap[at] = moving;
 }
 
+static void heap_order(struct sampler_candidate *heap, int32_t count) {
+    for (int32_t at = count / 2; at-- > 0;)
+        sift_down(heap, count, at);
+}
+
 /* Those with a logit of at least `least` become a heap with the most likely first. */
 static int32_t heap_fill(struct sampler_candidate *heap, const float *logits, int32_t vocab, float least) {
     int32_t count = 0;
@@ -205,13 +221,12 @@ static int32_t heap_fill(struct sampler_candidate *heap, const float *logits, in
         if (logit >= least)
             heap[count++] = (struct sampler_candidate){.logit = logit, .token = i};
     }
-    for (int32_t at = count / 2; at-- > 0;)
-        sift_down(heap, count, at);
+    heap_order(heap, count);
     return count;
 }
 
-/* Pops until `limit` are taken or their mass reaches `mass_wanted`; what is popped gathers, most likely first, at
- * the end of the array, backwards. Returns how many. */
+/* Pops until `limit` are taken or their mass reaches `mass_wanted`; what is popped gathers, most likely
+ * first, at the end of the array, backwards. Returns how many. */
 static int32_t heap_take(struct sampler_candidate *heap, int32_t count, int32_t limit, float max,
                          double mass_wanted) {
     double mass = 0;
@@ -236,6 +251,22 @@ static void reverse(struct sampler_candidate *candidates, int32_t count) {
     }
 }
 
+/* A logit that at least `k` tokens reach, near the k-th largest: the k-th largest of the maxima of parts. So
+ * what is put into the heap is a few times k and not the vocabulary. */
+static float reached_by(int32_t k, struct sampler_scratch *scratch, const float *logits, int32_t vocab) {
+    struct sampler_candidate *heap = scratch->candidates;
+    int32_t len = vocab / 4 / k, count = 0;
+    if (len < 8)
+        return -INFINITY;
+    for (int32_t i = 0; i < vocab; i += len, count++) {
+        float max = max_of(&logits[i], vocab - i < len ? vocab - i : len);
+        heap[count] = (struct sampler_candidate){.logit = clamp_logit(max), .token = count};
+    }
+    heap_order(heap, count);
+    heap_take(heap, count, k, 0, INFINITY);
+    return heap[count - k].logit;
+}
+
 /* How many of the sorted candidates are needed for `top_p` of the mass of them all. */
 static int32_t cut_top_p(const struct sampler_candidate *sorted, int32_t count, float max, double top_p) {
     double total = 0, mass = 0;
@@ -250,8 +281,8 @@ static int32_t cut_top_p(const struct sampler_candidate *sorted, int32_t count, 
 }
 
 /* What top_k and top_p leave, most likely first; *out points into the scratch. */
-static int32_t keep_likeliest(const struct sampling *params, struct sampler_scratch *scratch, const float *logits,
-                              int32_t vocab, float max, struct sampler_candidate **out) {
+static int32_t keep_likeliest(const struct sampling *params, struct sampler_scratch *scratch,
+                              const float *logits, int32_t vocab, float max, struct sampler_candidate **out) {
     float least = -INFINITY;
     double mass_wanted = INFINITY;
     bool by_mass = params->top_k <= 0;
@@ -262,6 +293,8 @@ static int32_t keep_likeliest(const struct sampling *params, struct sampler_scra
         mass_wanted = params->top_p * total;
         double tail = (1.0 - params->top_p) * total / vocab;
         least = max + (float)log(tail) - 1e-3f;
+    } else {
+        least = reached_by(params->top_k, scratch, logits, vocab);
     }
     int32_t count = heap_fill(scratch->candidates, logits, vocab, least);
     int32_t limit = by_mass || params->top_k > count ? count : params->top_k;
@@ -286,8 +319,8 @@ static int32_t cut_min_p(struct sampler_candidate *candidates, int32_t count, do
     return kept;
 }
 
-static int32_t draw_candidate(const struct sampler_candidate *candidates, int32_t count, float max, float scale,
-                              float *weights, double unit) {
+static int32_t draw_candidate(const struct sampler_candidate *candidates, int32_t count, float max,
+                              float scale, float *weights, double unit) {
     double total = 0;
     for (int32_t i = 0; i < count; i++) {
         weights[i] = expf((candidates[i].logit - max) * scale);
@@ -296,12 +329,12 @@ static int32_t draw_candidate(const struct sampler_candidate *candidates, int32_
     return candidates[draw(weights, count, total, unit)].token;
 }
 
-int32_t sampler_pick(const struct sampler *sampler, struct sampler_scratch *scratch, float *logits, int32_t vocab,
-                     uint64_t position) {
+int32_t sampler_pick(const struct sampler *sampler, struct sampler_scratch *scratch, float *logits,
+                     int32_t vocab, uint64_t position) {
     const struct sampling *params = &sampler->params;
     apply_penalties(sampler, logits, vocab);
-    float top = max_logit(logits, vocab);
-    if (isnan(top))
+    float top = max_of(logits, vocab);
+    if (top == -INFINITY && all_nan(logits, vocab))
         return SAMPLER_TOKEN_NONE;
     if (params->temperature <= 0)
         return first_equal(logits, vocab, top);

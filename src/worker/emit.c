@@ -28,7 +28,7 @@ static enum status publish(struct emitter *emitter, struct emit_message *message
 }
 
 /* Leaves the message empty, for the same controller. */
-static void send(struct emitter *emitter, struct emit_message *message) {
+static void send_message(struct emitter *emitter, struct emit_message *message) {
     if (message->events == 0)
         return;
     enum status status = publish(emitter, message);
@@ -39,7 +39,7 @@ static void send(struct emitter *emitter, struct emit_message *message) {
 
 void emit_flush(struct emitter *emitter) {
     for (size_t i = 0; i < emitter->count; i++)
-        send(emitter, &emitter->messages[i]);
+        send_message(emitter, &emitter->messages[i]);
     emitter->count = 0;
 }
 
@@ -66,7 +66,7 @@ void emit_event(struct emitter *emitter, const struct wire_job *job, struct wire
     wire_events_add(&message->body, &event);
     message->events++;
     if (message->events == WIRE_EVENTS_MAX || message->body.len > emitter->bytes_max)
-        send(emitter, message);
+        send_message(emitter, message);
 }
 
 void emit_failed(struct emitter *emitter, const struct wire_job *job, const struct error *error) {

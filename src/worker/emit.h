@@ -25,7 +25,7 @@ struct emit_message {
 
 struct emitter {
     struct transport *transport;
-    const char *worker_id;   /* the caller's; outlives the emitter, as does incarnation */
+    const char *worker_id; /* the caller's; outlives the emitter, as does incarnation */
     const char *incarnation;
     size_t bytes_max; /* a message that has grown past this is sent at once */
     struct emit_message messages[EMIT_CONTROLLERS_MAX];

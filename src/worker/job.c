@@ -12,8 +12,10 @@ struct job *job_new(struct wire_job *wire, int64_t now_ms) {
     job_key(job->key, job->wire.request_id, job->wire.attempt);
     int64_t left_ms = job->wire.remaining_ms;
     job->deadline_ms = left_ms < INT64_MAX - now_ms ? now_ms + left_ms : INT64_MAX;
+    job->end = JOB_FAILED; /* unless it gets further */
     atomic_init(&job->cancelled, false);
     atomic_init(&job->drop, false);
+    atomic_init(&job->answered, false);
     atomic_init(&job->cancel_step, 0);
     return job;
 }

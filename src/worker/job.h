@@ -22,14 +22,18 @@ enum { JOB_KEY_MAX = WIRE_REQUEST_ID_MAX + 12 };
 /* How a job ended, for the worker's counters. */
 enum job_end { JOB_FINISHED, JOB_CANCELLED, JOB_FAILED };
 
+struct runner;
+
 struct job {
-    struct wire_job wire;     /* owned */
-    char key[JOB_KEY_MAX];    /* "request/attempt" */
-    int64_t deadline_ms;      /* monotonic */
-    atomic_bool cancelled;    /* set by the loop thread */
-    atomic_bool drop;         /* likewise: the drain limit is reached */
+    struct wire_job wire;  /* owned */
+    char key[JOB_KEY_MAX]; /* "request/attempt" */
+    int64_t deadline_ms;   /* monotonic */
+    atomic_bool cancelled; /* set by the loop thread */
+    atomic_bool drop;      /* likewise: the drain limit is reached */
+    atomic_bool answered;  /* likewise: it got its last event from the loop thread, nothing may follow */
     _Atomic uint64_t cancel_step; /* the runner's count of steps when the cancel came */
-    enum job_end end;         /* set by the runner before on_done */
+    struct runner *runner;        /* the loop thread's: where it was submitted */
+    enum job_end end;             /* valid from on_done on */
     /* The runner's: */
     struct engine_prompt prompt; /* owned */
     struct queue_entry waiting;
@@ -45,6 +49,6 @@ void job_free(struct job *job); /* takes NULL */
 
 void job_key(char out[JOB_KEY_MAX], const char *request_id, uint32_t attempt);
 
-/* STATUS_OK while the job should go on; otherwise why not: CANCELLED, WORKER_DRAINING or DEADLINE_EXCEEDED with
- * a sentence in `error`. Any thread. */
+/* STATUS_OK while the job should go on; otherwise why not: CANCELLED, WORKER_DRAINING or DEADLINE_EXCEEDED
+ * with a sentence in `error`. Any thread. */
 MUST_USE enum status job_check(const struct job *job, int64_t now_ms, struct error *error);

@@ -1,7 +1,8 @@
 #include "worker/queue.h"
 
 static const struct queue_entry *entry_of(const struct heap_node *node) {
-    return (const struct queue_entry *)(const void *)((const char *)node - offsetof(struct queue_entry, node));
+    return (const struct queue_entry *)(const void *)((const char *)node -
+                                                      offsetof(struct queue_entry, node));
 }
 
 static bool comes_before(const struct heap_node *a, const struct heap_node *b) {

@@ -1,7 +1,8 @@
-/* The three limits of what may be shown, which all lie on character boundaries: the beginning of a complete stop
- * string, the beginning of what may become one, and the beginning of an unfinished character. The first two do
- * because stop strings are valid UTF-8: a byte that begins a character ends any broken one before it. So the text
- * before such a limit never changes with what comes later, which makes the output independent of the cuts. */
+/* The three limits of what may be shown, which all lie on character boundaries: the beginning of a complete
+ * stop string, the beginning of what may become one, and the beginning of an unfinished character. The first
+ * two do because stop strings are valid UTF-8: a byte that begins a character ends any broken one before it.
+ * So the text before such a limit never changes with what comes later, which makes the output independent of
+ * the cuts. */
 #include "worker/text_filter.h"
 
 #include <assert.h>
@@ -38,7 +39,8 @@ void text_filter_release(struct text_filter *filter) {
     *filter = (struct text_filter){0};
 }
 
-/* Moves all automata on by one byte. Returns the length of the longest stop string that is complete with it. */
+/* Moves all automata on by one byte. Returns the length of the longest stop string that is complete with it.
+ */
 static size_t match_byte(struct text_filter *filter, char byte) {
     size_t complete = 0;
     for (size_t i = 0; i < filter->stop_count; i++) {
@@ -59,7 +61,8 @@ static size_t longest_match(const struct text_filter *filter) {
     return longest;
 }
 
-/* How many bytes one U+FFFD stands for: the longest beginning of a character, or one byte that begins none. */
+/* How many bytes one U+FFFD stands for: the longest beginning of a character, or one byte that begins none.
+ */
 static size_t broken_len(const char *text, size_t len) {
     for (size_t n = len < 3 ? len : 3; n > 1; n--) {
         bool truncated = false;
@@ -69,8 +72,8 @@ static size_t broken_len(const char *text, size_t len) {
     return 1;
 }
 
-/* Shows `len` bytes as valid UTF-8 and returns how many were used: all of them, but for an unfinished character
- * at the end when more may come. */
+/* Shows `len` bytes as valid UTF-8 and returns how many were used: all of them, but for an unfinished
+ * character at the end when more may come. */
 static size_t show(const char *text, size_t len, bool more, struct buf *out) {
     size_t at = 0;
     while (at < len) {

@@ -37,7 +37,8 @@ MUST_USE enum status worker_start(struct worker *worker, void (*on_failed)(void 
 /* `on_drained` is called once on the loop thread, when nothing runs any more and the deregistration is sent;
  * at the latest after `limit_ms`, when what still runs has been answered with WORKER_DRAINING. */
 void worker_drain(struct worker *worker, int64_t limit_ms, void (*on_drained)(void *arg), void *arg);
-/* Stops at once (jobs under way get no answer), joins the threads, frees. Takes NULL. */
+/* Stops at once (jobs under way get no answer), joins the threads, frees. The subscriptions live as long as
+ * the transport: close it before the loop runs again. Takes NULL. */
 void worker_free(struct worker *worker);
 
 void worker_get_info(const struct worker *worker, struct worker_info *out);

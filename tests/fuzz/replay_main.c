@@ -1,7 +1,8 @@
-/* Runs a fuzz target without libFuzzer: once over every file of the folders named on the command line, so that
- * the corpus and all old crashes (tests/fuzz/regression) are part of every test run, with any compiler.
+/* Runs a fuzz target without libFuzzer: once over every file of the folders named on the command line, so
+ * that the corpus and all old crashes (tests/fuzz/regression) are part of every test run, with any compiler.
  *
- * A folder that does not exist counts as empty, but a run that finds no file at all fails: it proved nothing. */
+ * A folder that does not exist counts as empty, but a run that finds no file at all fails: it proved nothing.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <stdbool.h>

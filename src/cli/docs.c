@@ -1,0 +1,68 @@
+/* mlxd docs: the documents that are made from tables. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "controller/controller.h"
+
+static const char *outcome_name(enum outcome outcome) {
+    switch (outcome) {
+    case OUTCOME_SUCCESS:
+        return "success";
+    case OUTCOME_FAILURE:
+        return "failure";
+    case OUTCOME_NEUTRAL:
+        return "neutral";
+    }
+    return "";
+}
+
+static void write_errors(struct buf *out) {
+    buf_append_str(
+        out, "# Errors\n\n"
+             "Made by `mlxd docs errors` from the table in `src/base/status.h`; edit that, not this page.\n\n"
+             "An error is answered as "
+             "`{\"error\":{\"message\":...,\"type\":...,\"param\":...,\"code\":...}}`; `code` is the\n"
+             "first column. *Retried*: the controller tries another worker before the client sees the error. "
+             "*Counts as*:\n"
+             "what it says about the health of the worker that had the job.\n\n"
+             "| code | HTTP | type | retried | counts as | meaning |\n|---|---|---|---|---|---|\n");
+    for (int i = STATUS_OK + 1; i < STATUS_COUNT; i++) {
+        enum status status = (enum status)i;
+        buf_printf(out, "| `%s` | %d | %s | %s | %s | %s |\n", status_name(status), status_http(status),
+                   status_api_type(status), status_is_retryable(status) ? "yes" : "no",
+                   outcome_name(status_outcome(status)), status_text(status));
+    }
+}
+
+static const struct {
+    const char *topic;
+    void (*write)(struct buf *out);
+} documents[] = {
+    {"config", config_write_reference},
+    {"errors", write_errors},
+    {"states", controller_write_states},
+    {"yaml", config_write_example},
+};
+
+static int print_document(void (*write_to)(struct buf *out)) {
+    struct buf text;
+    buf_init(&text, 0);
+    write_to(&text);
+    bool written = !text.failed && fwrite(text.data, 1, text.len, stdout) == text.len && fflush(stdout) == 0;
+    buf_release(&text);
+    return written ? EXIT_OK : EXIT_FAILED;
+}
+
+int cli_docs(const struct cli_command *command, int argc, char **argv) {
+    if (cli_wants_help(argc, argv)) {
+        printf("Usage: mlxd docs %s\n\n%s\n", command->arguments, command->text);
+        return EXIT_OK;
+    }
+    for (size_t i = 0; argc == 1 && i < ARRAY_LEN(documents); i++) {
+        if (strcmp(documents[i].topic, argv[0]) == 0)
+            return print_document(documents[i].write);
+    }
+    return cli_refuse(command, "one of config, errors, states and yaml is expected");
+}

@@ -1,0 +1,102 @@
+/* Which files the models are. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FILE_PATH_MAX = 4096 };
+
+#define DEFAULT_MODEL "tiny-chat-q8_0.gguf"
+
+static bool is_there(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* Beside an installed mlxd: PREFIX/bin/mlxd and PREFIX/share/mlx-serving/models. */
+static bool find_installed(char *path) {
+    char program[FILE_PATH_MAX];
+    ssize_t len = readlink("/proc/self/exe", program, sizeof program - 1);
+    if (len <= 0)
+        return false;
+    program[len] = '\0';
+    for (int up = 0; up < 2; up++) {
+        char *slash = strrchr(program, '/');
+        if (!slash)
+            return false;
+        *slash = '\0';
+    }
+    int wrote = snprintf(path, FILE_PATH_MAX, "%s/share/mlx-serving/models/" DEFAULT_MODEL, program);
+    return wrote < FILE_PATH_MAX && is_there(path);
+}
+
+static bool find_default(char *path) {
+    if (find_installed(path))
+        return true;
+    static const char *const places[] = {
+#ifdef MLX_SOURCE_DIR
+        MLX_SOURCE_DIR "/models/" DEFAULT_MODEL,
+#endif
+        "models/" DEFAULT_MODEL,
+    };
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        snprintf(path, FILE_PATH_MAX, "%s", places[i]);
+        if (is_there(path))
+            return true;
+    }
+    return false;
+}
+
+static enum status check_file(const struct config_model *model, struct error *error) {
+    const char *problem = NULL;
+    struct stat st;
+    if (stat(model->path, &st) != 0)
+        problem = strerror(errno);
+    else if (S_ISDIR(st.st_mode))
+        problem = "it is a folder, not a GGUF file";
+    else if (access(model->path, R_OK) != 0)
+        problem = strerror(errno);
+    if (!problem)
+        return STATUS_OK;
+    char folder[256];
+    bool relative = model->path[0] != '/' && getcwd(folder, sizeof folder);
+    return error_set(error, STATUS_CONFIG_INVALID, "cluster.models",
+                     "model \"%s\": %.200s: %s%s%s%s. Give the path of a GGUF file: --model PATH",
+                     model->name, model->path, problem, relative ? " (looked in " : "",
+                     relative ? folder : "", relative ? ")" : "");
+}
+
+static enum status add_default(struct config *config, struct error *error) {
+    char path[FILE_PATH_MAX];
+    bool found = find_default(path);
+    if (!found && config->worker.engine != ENGINE_KIND_FAKE)
+        return error_set(error, STATUS_CONFIG_INVALID, "cluster.models",
+                         "no model is configured, and " DEFAULT_MODEL
+                         " is not where it should be. Give the path "
+                         "of a GGUF file: --model PATH");
+    if (!config_add_model(config, NULL, found ? path : DEFAULT_MODEL))
+        return STATUS_CONFIG_INVALID;
+    return config_check(config, error);
+}
+
+enum status cli_find_models(struct config *config, struct error *error) {
+    if (config->model_count == 0) {
+        enum status status = add_default(config, error);
+        if (status != STATUS_OK)
+            return status;
+    }
+    if (config->worker.engine == ENGINE_KIND_FAKE)
+        return STATUS_OK;
+    if (!MLX_WITH_LLAMA)
+        return error_set(error, STATUS_CONFIG_INVALID, "cluster.worker.engine",
+                         "this mlxd was built without llama.cpp; only --engine fake is there");
+    for (size_t i = 0; i < config->model_count; i++) {
+        enum status status = check_file(&config->models[i], error);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}

@@ -1,0 +1,73 @@
+/* mlxd worker */
+#include <stdio.h>
+
+#include "base/log.h"
+#include "cli/node.h"
+#include "worker/worker.h"
+
+struct worker_node {
+    struct node node;
+    struct worker *worker; /* owned */
+};
+
+static void drain(void *arg) {
+    struct worker_node *self = arg;
+    worker_drain(self->worker, self->node.config.worker.drain_timeout_ms, node_stop, &self->node);
+}
+
+/* A worker without a model is of no use to anybody; whoever started it must learn of it. */
+static void on_failed(void *arg) {
+    struct worker_node *self = arg;
+    struct error error;
+    error_set(&error, STATUS_MODEL_LOAD_FAILED, "cluster.models",
+              "none of the %zu configured models could be loaded (%s%s); the log has the reason",
+              self->node.config.model_count, self->node.config.models[0].path,
+              self->node.config.model_count > 1 ? ", ..." : "");
+    self->node.exit_code = cli_fail("worker failed", &error);
+    node_stop(&self->node);
+}
+
+static const struct engine_ops *find_engine(const struct config *config) {
+#if MLX_WITH_LLAMA
+    if (config->worker.engine == ENGINE_KIND_LLAMA)
+        return &engine_llama_ops;
+#endif
+    return config->worker.engine == ENGINE_KIND_FAKE ? &engine_fake_ops : NULL;
+}
+
+static enum status run(struct worker_node *self, struct error *error) {
+    struct node *node = &self->node;
+    node_set_name(node, "worker");
+    enum status status = cli_find_models(&node->config, error);
+    if (status == STATUS_OK)
+        status = node_open(node, error);
+    if (status != STATUS_OK)
+        return status;
+    const struct worker_env env = {.config = &node->config,
+                                   .id = node->id,
+                                   .loop = node->loop,
+                                   .transport = node->transport,
+                                   .engine_ops = find_engine(&node->config)};
+    self->worker = worker_new(&env, error);
+    if (!self->worker)
+        return error->status;
+    status = worker_start(self->worker, on_failed, self, error);
+    return status == STATUS_OK ? node_run(node, drain, self, error) : status;
+}
+
+int cli_worker(const struct cli_command *command, int argc, char **argv) {
+    struct worker_node self = {0};
+    struct node *node = &self.node;
+    int code = node_configure(node, command, argc, argv);
+    if (code < 0) {
+        struct error error = {0};
+        if (*node->config.worker.id)
+            snprintf(node->id, sizeof node->id, "%s", node->config.worker.id);
+        else
+            node_make_id(node, "worker");
+        code = run(&self, &error) == STATUS_OK ? node->exit_code : cli_fail("worker failed", &error);
+    }
+    worker_free(self.worker);
+    node_close(node);
+    return code;
+}

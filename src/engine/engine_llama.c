@@ -1,0 +1,234 @@
+/* The engine on llama.cpp: one context with a sequence (and a stream of the KV cache) for each slot. The
+ * context belongs to the engine thread; prompt() uses only the vocabulary and the template. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/engine.h"
+#include "engine/items.h"
+#include "engine/llama_bridge.h"
+#include "engine/llama_load.h"
+#include "engine/llama_prompt.h"
+#include "engine/sampler.h"
+#include "llama.h"
+
+struct llama_slot {
+    bool started;
+    int32_t prompt_tokens; /* what is at this position or later is of the reply */
+    struct sampler sampler;
+};
+
+struct llama_engine {
+    struct engine base;
+    struct llama_loaded loaded;
+    struct llama_bridge *bridge; /* owned */
+    struct llama_prompt_rules rules;
+    const struct llama_vocab *vocab; /* the model's */
+    struct llama_batch batch;        /* owned; batch_tokens long */
+    struct sampler_scratch scratch;
+    struct llama_slot *slots; /* owned */
+    int32_t slot_count;
+    int32_t batch_tokens;
+};
+
+static struct llama_engine *llama_of(struct engine *engine) {
+    return (struct llama_engine *)engine;
+}
+
+static void llama_close(struct engine *engine) {
+    struct llama_engine *e = llama_of(engine);
+    if (!e)
+        return;
+    for (int32_t i = 0; e->slots && i < e->slot_count; i++)
+        sampler_release(&e->slots[i].sampler);
+    free(e->slots);
+    sampler_scratch_release(&e->scratch);
+    if (e->batch.token)
+        llama_batch_free(e->batch);
+    llama_prompt_rules_release(&e->rules);
+    llama_bridge_free(e->bridge);
+    llama_unload(&e->loaded);
+    free(e);
+}
+
+static struct engine *llama_open(const struct engine_options *options, struct error *error) {
+    assert(options->slots >= 1 && options->batch_tokens >= options->slots);
+    struct llama_engine *e = calloc(1, sizeof(*e));
+    if (!e)
+        goto no_memory;
+    e->base.ops = &engine_llama_ops;
+    e->slot_count = options->slots;
+    e->batch_tokens = options->batch_tokens;
+    if (llama_load(&e->loaded, options, error) != STATUS_OK)
+        goto failed;
+    e->vocab = llama_model_get_vocab(e->loaded.model);
+    e->bridge = llama_bridge_new(e->loaded.model, error);
+    if (!e->bridge)
+        goto failed;
+    e->batch = llama_batch_init(options->batch_tokens, 0, 1);
+    e->slots = calloc((size_t)options->slots, sizeof(*e->slots));
+    if (!e->batch.token || !e->slots || !llama_prompt_rules_init(&e->rules, e->vocab) ||
+        !sampler_scratch_init(&e->scratch, llama_vocab_n_tokens(e->vocab)))
+        goto no_memory;
+    return &e->base;
+
+no_memory:
+    error_set(error, STATUS_MODEL_LOAD_FAILED, NULL, "%s: no memory for the engine", options->model_path);
+failed:
+    llama_close(e ? &e->base : NULL);
+    return NULL;
+}
+
+static void llama_info(const struct engine *engine, struct engine_info *out) {
+    const struct llama_engine *e = (const struct llama_engine *)engine;
+    *out = (struct engine_info){
+        .slots = e->slot_count,
+        .context_tokens = e->loaded.context_tokens,
+        .batch_tokens = e->batch_tokens,
+        .parameters = (int64_t)llama_model_n_params(e->loaded.model),
+        .file_bytes = e->loaded.file_bytes,
+    };
+    llama_model_desc(e->loaded.model, out->description, sizeof(out->description));
+}
+
+static enum status llama_prompt(struct engine *engine, const struct chat_request *chat, int64_t now_s,
+                                struct engine_prompt *out, struct error *error) {
+    struct llama_engine *e = llama_of(engine);
+    struct llama_bridge_text text;
+    *out = (struct engine_prompt){0};
+    enum status status = llama_bridge_render(e->bridge, chat->messages_json, now_s, &text, error);
+    if (status != STATUS_OK)
+        return status;
+    status = llama_prompt_tokenize(&e->rules, &text, e->loaded.context_tokens, out, error);
+    llama_bridge_text_release(&text);
+    return status;
+}
+
+static enum status llama_slot_start(struct engine *engine, int32_t slot, const struct sampling *sampling,
+                                    const struct engine_prompt *prompt) {
+    struct llama_engine *e = llama_of(engine);
+    assert(slot >= 0 && slot < e->slot_count && !e->slots[slot].started);
+    e->slots[slot].started = true;
+    e->slots[slot].prompt_tokens = (int32_t)prompt->count;
+    sampler_init(&e->slots[slot].sampler, sampling);
+    return STATUS_OK;
+}
+
+static void llama_slot_stop(struct engine *engine, int32_t slot) {
+    struct llama_engine *e = llama_of(engine);
+    assert(slot >= 0 && slot < e->slot_count);
+    if (!e->slots[slot].started)
+        return;
+    llama_memory_seq_rm(llama_get_memory(e->loaded.context), slot, -1, -1);
+    sampler_release(&e->slots[slot].sampler);
+    e->slots[slot].started = false;
+}
+
+static void batch_fill(struct llama_engine *e, const struct engine_item *items, size_t count) {
+    struct llama_batch *batch = &e->batch;
+    int32_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct engine_item *item = &items[i];
+        assert(e->slots[item->slot].started);
+        for (int32_t j = 0; j < item->count; j++, at++) {
+            batch->token[at] = item->tokens[j];
+            batch->pos[at] = item->position + j;
+            batch->n_seq_id[at] = 1;
+            batch->seq_id[at][0] = item->slot;
+            batch->logits[at] = item->sample && j == item->count - 1;
+        }
+    }
+    batch->n_tokens = at;
+}
+
+/* Takes out what a failed decode may have left. A recurrent model cannot go back; its next step then fails
+ * too, because the positions do not join, and never gives wrong tokens. */
+static void undo(struct llama_engine *e, const struct engine_item *items, size_t count) {
+    llama_memory_t memory = llama_get_memory(e->loaded.context);
+    for (size_t i = 0; i < count; i++)
+        llama_memory_seq_rm(memory, items[i].slot, items[i].position, -1);
+}
+
+static enum status decode(struct llama_engine *e, const struct engine_item *items, size_t count,
+                          struct error *error) {
+    int32_t code = llama_decode(e->loaded.context, e->batch);
+    if (code == 0)
+        return STATUS_OK;
+    undo(e, items, count);
+    if (code == 1)
+        return error_set(error, STATUS_ENGINE_ERROR, NULL, "the KV cache is full");
+    return error_set(error, STATUS_ENGINE_ERROR, NULL,
+                     "llama_decode failed with %d for %d tokens of %zu slots", code, e->batch.n_tokens,
+                     count);
+}
+
+/* Tells the slot's sampler of those tokens that belong to the reply. */
+static bool accept_reply(struct llama_slot *slot, const struct engine_item *item) {
+    int32_t first = slot->prompt_tokens - item->position;
+    for (int32_t i = first > 0 ? first : 0; i < item->count; i++) {
+        if (!sampler_accept(&slot->sampler, item->tokens[i]))
+            return false;
+    }
+    return true;
+}
+
+static void finish_item(struct llama_engine *e, struct engine_item *item, int32_t last) {
+    struct llama_slot *slot = &e->slots[item->slot];
+    if (!accept_reply(slot, item)) {
+        item->status = STATUS_ENGINE_ERROR;
+        return;
+    }
+    if (!item->sample)
+        return;
+    float *logits = llama_get_logits_ith(e->loaded.context, last);
+    uint64_t position = (uint64_t)item->position + (uint64_t)item->count;
+    if (logits)
+        item->next = sampler_pick(&slot->sampler, &e->scratch, logits, e->scratch.vocab, position);
+    if (item->next == ENGINE_TOKEN_NONE)
+        item->status = STATUS_ENGINE_ERROR;
+}
+
+static enum status llama_step(struct engine *engine, struct engine_item *items, size_t count,
+                              struct error *error) {
+    struct llama_engine *e = llama_of(engine);
+    engine_items_check(items, count, e->slot_count, e->loaded.context_tokens, e->batch_tokens);
+    engine_items_reset(items, count);
+    if (count == 0)
+        return STATUS_OK;
+    batch_fill(e, items, count);
+    enum status status = decode(e, items, count, error);
+    if (status != STATUS_OK)
+        return status;
+    int32_t last = -1;
+    for (size_t i = 0; i < count; i++) {
+        last += items[i].count;
+        finish_item(e, &items[i], last);
+    }
+    return STATUS_OK;
+}
+
+static size_t llama_piece(struct engine *engine, int32_t token, char *out, size_t cap) {
+    struct llama_engine *e = llama_of(engine);
+    if (token < 0 || token >= llama_vocab_n_tokens(e->vocab))
+        return 0;
+    int32_t len = llama_token_to_piece(e->vocab, token, out,
+                                       cap < ENGINE_PIECE_MAX ? (int32_t)cap : ENGINE_PIECE_MAX, 0, false);
+    return len > 0 ? (size_t)len : 0;
+}
+
+static bool llama_is_end(struct engine *engine, int32_t token) {
+    return llama_vocab_is_eog(llama_of(engine)->vocab, token);
+}
+
+const struct engine_ops engine_llama_ops = {
+    .name = "llama",
+    .open = llama_open,
+    .close = llama_close,
+    .info = llama_info,
+    .prompt = llama_prompt,
+    .slot_start = llama_slot_start,
+    .slot_stop = llama_slot_stop,
+    .step = llama_step,
+    .piece = llama_piece,
+    .is_end = llama_is_end,
+};

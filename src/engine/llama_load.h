@@ -1,0 +1,24 @@
+/* Loading a model file and making its context. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+#include "base/error.h"
+#include "engine/engine.h"
+
+struct llama_model;
+struct llama_context;
+
+struct llama_loaded {
+    struct llama_model *model;     /* owned */
+    struct llama_context *context; /* owned */
+    int32_t context_tokens;        /* for each slot */
+    int64_t file_bytes;
+};
+
+/* MODEL_LOAD_FAILED with the reason, and nothing left loaded. Reports progress as engine_options says. */
+MUST_USE enum status llama_load(struct llama_loaded *loaded, const struct engine_options *options,
+                                struct error *error);
+void llama_unload(struct llama_loaded *loaded); /* takes NULL; leaves it zeroed */

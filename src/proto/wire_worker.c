@@ -1,0 +1,231 @@
+/* What a worker tells about itself; the same fields that the API shows.
+ *
+ *   {"v":1,"workerId":"worker-1","incarnation":"k3...","hostname":"...","version":"0.1.0","pid":12,
+ *    "phase":"ready","uptimeMs":1000,
+ *    "models":[{"name":"m","state":"ready","loadPercent":100,"contextTokens":4096,"slots":8,"parameters":1,
+ *               "fileBytes":1}],
+ *    "load":{"running":0,...}} */
+#include <stddef.h>
+#include <string.h>
+
+#include "proto/json_read.h"
+#include "proto/json_write.h"
+#include "proto/wire.h"
+#include "proto/wire_read.h"
+
+/* The numbers of worker_load, once for writing and reading. */
+static const struct {
+    const char *key;
+    size_t offset;
+    enum { I32, U32, I64 } type; /* unsigned 64-bit counters never leave the range of I64 */
+} load_fields[] = {
+    {"running", offsetof(struct worker_load, running), I32},
+    {"queued", offsetof(struct worker_load, queued), I32},
+    {"queueMax", offsetof(struct worker_load, queue_max), I32},
+    {"kvCellsUsed", offsetof(struct worker_load, kv_cells_used), I64},
+    {"kvCellsTotal", offsetof(struct worker_load, kv_cells_total), I64},
+    {"progress", offsetof(struct worker_load, progress), I64},
+    {"steps", offsetof(struct worker_load, steps), I64},
+    {"promptTokens", offsetof(struct worker_load, prompt_tokens), I64},
+    {"generatedTokens", offsetof(struct worker_load, generated_tokens), I64},
+    {"jobsAccepted", offsetof(struct worker_load, jobs_accepted), I64},
+    {"jobsFinished", offsetof(struct worker_load, jobs_finished), I64},
+    {"jobsCancelled", offsetof(struct worker_load, jobs_cancelled), I64},
+    {"jobsFailed", offsetof(struct worker_load, jobs_failed), I64},
+    {"jobsRejected", offsetof(struct worker_load, jobs_rejected), I64},
+    {"batchSequences", offsetof(struct worker_load, batch_sequences), I64},
+    {"batchMax", offsetof(struct worker_load, batch_max), U32},
+    {"cancelStepsMax", offsetof(struct worker_load, cancel_steps_max), U32},
+    {"rssBytes", offsetof(struct worker_load, rss_bytes), I64},
+};
+
+static int64_t get_field(const struct worker_load *load, size_t i) {
+    const char *at = (const char *)load + load_fields[i].offset;
+    int32_t i32;
+    uint32_t u32;
+    int64_t i64 = 0;
+    switch (load_fields[i].type) {
+    case I32:
+        memcpy(&i32, at, sizeof(i32));
+        return i32;
+    case U32:
+        memcpy(&u32, at, sizeof(u32));
+        return u32;
+    case I64:
+        memcpy(&i64, at, sizeof(i64));
+        return i64 < 0 ? INT64_MAX : i64;
+    }
+    return 0;
+}
+
+static void set_field(struct worker_load *load, size_t i, int64_t value) {
+    char *at = (char *)load + load_fields[i].offset;
+    if (load_fields[i].type == I64)
+        memcpy(at, &value, sizeof(value));
+    else
+        memcpy(at, &(int32_t){(int32_t)value}, sizeof(int32_t));
+}
+
+static void append_models(struct buf *out, const struct worker_info *info) {
+    buf_append_str(out, ",\"models\":[");
+    for (size_t i = 0; i < info->model_count; i++) {
+        const struct model_info *model = &info->models[i];
+        json_append_str(out, i ? ",{\"name\":" : "{\"name\":", model->name);
+        json_append_str(out, ",\"state\":", model_state_name(model->state));
+        json_append_int(out, ",\"loadPercent\":", model->load_percent);
+        json_append_int(out, ",\"contextTokens\":", model->context_tokens);
+        json_append_int(out, ",\"slots\":", model->slots);
+        json_append_int(out, ",\"parameters\":", model->parameters);
+        json_append_int(out, ",\"fileBytes\":", model->file_bytes);
+        buf_append_char(out, '}');
+    }
+    buf_append_char(out, ']');
+}
+
+static void append_load(struct buf *out, const struct worker_load *load) {
+    buf_append_str(out, ",\"load\":{");
+    for (size_t i = 0; i < ARRAY_LEN(load_fields); i++) {
+        json_append_str(out, i ? "," : "", load_fields[i].key);
+        json_append_int(out, ":", get_field(load, i));
+    }
+    buf_append_char(out, '}');
+}
+
+static void append_members(struct buf *out, const struct worker_info *info) {
+    json_append_str(out, "\"workerId\":", info->id);
+    json_append_str(out, ",\"incarnation\":", info->incarnation);
+    json_append_str(out, ",\"hostname\":", info->hostname);
+    json_append_str(out, ",\"version\":", info->version);
+    json_append_int(out, ",\"pid\":", info->pid);
+    json_append_str(out, ",\"phase\":", worker_phase_name(info->phase));
+    json_append_int(out, ",\"uptimeMs\":", info->uptime_ms);
+    append_models(out, info);
+    append_load(out, &info->load);
+}
+
+void wire_write_worker_info(struct buf *out, const struct worker_info *info) {
+    json_append_int(out, "{\"v\":", WIRE_VERSION);
+    buf_append_char(out, ',');
+    append_members(out, info);
+    buf_append_char(out, '}');
+}
+
+void wire_write_worker_object(struct buf *out, const struct worker_info *info, const char *status,
+                              const char *extra) {
+    json_append_str(out, "{\"status\":", status);
+    buf_append_char(out, ',');
+    append_members(out, info);
+    if (extra)
+        buf_append_str(out, extra);
+    buf_append_char(out, '}');
+}
+
+/* The place of the name of a member among `count` names, or -1 and an error. */
+static int take_name(const json_t *object, const char *key, const char *(*name_of)(int), int count,
+                     struct error *error) {
+    const char *name = json_string_value(json_object_get(object, key));
+    for (int i = 0; name && i < count; i++)
+        if (strcmp(name_of(i), name) == 0)
+            return i;
+    error_set(error, STATUS_PROTOCOL_ERROR, key, "%s is missing or has an unknown value", key);
+    return -1;
+}
+
+static const char *phase_name(int phase) {
+    return worker_phase_name((enum worker_phase)phase);
+}
+static const char *state_name(int state) {
+    return model_state_name((enum model_state)state);
+}
+
+static bool take_model(const json_t *object, struct model_info *model, struct error *error) {
+    int64_t percent, context, slots;
+    int state = take_name(object, "state", state_name, MODEL_FAILED + 1, error);
+    if (state < 0 || !wire_take_text(object, "name", model->name, sizeof(model->name), error) ||
+        !wire_take_int_or(object, "loadPercent", 0, 100, 0, &percent, error) ||
+        !wire_take_int_or(object, "contextTokens", 0, INT32_MAX, 0, &context, error) ||
+        !wire_take_int_or(object, "slots", 0, INT32_MAX, 0, &slots, error) ||
+        !wire_take_int_or(object, "parameters", 0, INT64_MAX, 0, &model->parameters, error) ||
+        !wire_take_int_or(object, "fileBytes", 0, INT64_MAX, 0, &model->file_bytes, error))
+        return false;
+    if (!model->name[0]) {
+        error_set(error, STATUS_PROTOCOL_ERROR, "name", "a model has no name");
+        return false;
+    }
+    model->state = (enum model_state)state;
+    model->load_percent = (int32_t)percent;
+    model->context_tokens = (int32_t)context;
+    model->slots = (int32_t)slots;
+    return true;
+}
+
+static bool take_models(const json_t *root, struct worker_info *info, struct error *error) {
+    const json_t *models = json_object_get(root, "models");
+    if (!json_is_array(models) || json_array_size(models) > WORKER_MODELS_MAX) {
+        error_set(error, STATUS_PROTOCOL_ERROR, "models", "models must be an array of at most %d",
+                  WORKER_MODELS_MAX);
+        return false;
+    }
+    info->model_count = json_array_size(models);
+    for (size_t i = 0; i < info->model_count; i++)
+        if (!take_model(json_array_get(models, i), &info->models[i], error))
+            return false;
+    return true;
+}
+
+static bool take_load(const json_t *root, struct worker_load *load, struct error *error) {
+    const json_t *object = json_object_get(root, "load");
+    for (size_t i = 0; i < ARRAY_LEN(load_fields); i++) {
+        int64_t value;
+        int64_t max = load_fields[i].type == I64 ? INT64_MAX : INT32_MAX;
+        if (!wire_take_int_or(object, load_fields[i].key, 0, max, 0, &value, error))
+            return false;
+        set_field(load, i, value);
+    }
+    return true;
+}
+
+static bool take_info(const json_t *root, struct worker_info *info, struct error *error) {
+    int64_t pid;
+    int phase = take_name(root, "phase", phase_name, WORKER_PHASE_DRAINING + 1, error);
+    if (phase < 0 || !wire_take_id(root, "workerId", info->id, sizeof(info->id), error) ||
+        !wire_take_id(root, "incarnation", info->incarnation, sizeof(info->incarnation), error) ||
+        !wire_take_text(root, "hostname", info->hostname, sizeof(info->hostname), error) ||
+        !wire_take_text(root, "version", info->version, sizeof(info->version), error) ||
+        !wire_take_int_or(root, "pid", 0, INT32_MAX, 0, &pid, error) ||
+        !wire_take_int_or(root, "uptimeMs", 0, INT64_MAX, 0, &info->uptime_ms, error))
+        return false;
+    info->pid = (int32_t)pid;
+    info->phase = (enum worker_phase)phase;
+    return take_models(root, info, error) && take_load(root, &info->load, error);
+}
+
+enum status wire_read_worker_info(const char *data, size_t len, struct worker_info *info,
+                                  struct error *error) {
+    *info = (struct worker_info){0};
+    json_t *root = wire_open(data, len, error);
+    if (!root)
+        return STATUS_PROTOCOL_ERROR;
+    bool ok = take_info(root, info, error);
+    json_decref(root);
+    return ok ? STATUS_OK : STATUS_PROTOCOL_ERROR;
+}
+
+void wire_write_deregister(struct buf *out, const struct wire_deregister *deregister) {
+    json_append_int(out, "{\"v\":", WIRE_VERSION);
+    json_append_str(out, ",\"workerId\":", deregister->worker_id);
+    json_append_str(out, ",\"incarnation\":", deregister->incarnation);
+    buf_append_char(out, '}');
+}
+
+enum status wire_read_deregister(const char *data, size_t len, struct wire_deregister *out,
+                                 struct error *error) {
+    *out = (struct wire_deregister){0};
+    json_t *root = wire_open(data, len, error);
+    if (!root)
+        return STATUS_PROTOCOL_ERROR;
+    bool ok = wire_take_id(root, "workerId", out->worker_id, sizeof(out->worker_id), error) &&
+              wire_take_id(root, "incarnation", out->incarnation, sizeof(out->incarnation), error);
+    json_decref(root);
+    return ok ? STATUS_OK : STATUS_PROTOCOL_ERROR;
+}

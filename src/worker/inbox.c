@@ -1,0 +1,193 @@
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "worker/worker_internal.h"
+
+static void count_invalid(struct worker *worker, const struct transport_message *message,
+                          const struct error *error) {
+    if (log_gate_opens(&worker->invalid_gate, clock_ms()))
+        log_warn("invalid message", F_STR("subject", message->subject), F_STR("error", error->message),
+                 F_INT("bytes", message->len), F_INT("invalid_messages", worker->invalid_gate.count));
+}
+
+static void refuse(struct worker *worker, const struct wire_job *wire, const struct error *error) {
+    worker->jobs_rejected++;
+    log_debug("job refused", F_STR("request", wire->request_id), F_INT("attempt", wire->attempt),
+              F_STR("status", status_name(error->status)), F_STR("reason", error->message));
+    emit_failed(&worker->emitter, wire, error);
+    emit_flush(&worker->emitter);
+}
+
+static bool take_early_cancel(struct worker *worker, const char *key, int64_t now_ms) {
+    for (size_t i = 0; i < EARLY_CANCELS_MAX; i++) {
+        struct early_cancel *early = &worker->early[i];
+        if (early->until_ms > now_ms && strcmp(early->key, key) == 0) {
+            early->until_ms = 0;
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct runner *find_runner(struct worker *worker, const char *model) {
+    for (size_t i = 0; i < worker->runner_count; i++) {
+        if (strcmp(runner_model(worker->runners[i]), model) == 0)
+            return worker->runners[i];
+    }
+    return NULL;
+}
+
+/* NULL: refused, with the reason in `error`. */
+static struct runner *admit(struct worker *worker, const struct wire_job *wire, const char *key,
+                            int64_t now_ms, struct error *error) {
+    if (take_early_cancel(worker, key, now_ms)) {
+        error_set(error, STATUS_CANCELLED, NULL, "the request was cancelled before its job arrived");
+        return NULL;
+    }
+    if (worker->draining) {
+        error_set(error, STATUS_WORKER_DRAINING, NULL, "the worker stops and takes no new jobs");
+        return NULL;
+    }
+    if (worker->runner_count == 0) {
+        error_set(error, STATUS_MODEL_NOT_LOADED, NULL, "the worker is about to start");
+        return NULL;
+    }
+    struct runner *runner = find_runner(worker, wire->chat.model);
+    if (!runner) {
+        error_set(error, STATUS_MODEL_NOT_FOUND, "model", "this worker does not serve %s", wire->chat.model);
+        return NULL;
+    }
+    return runner_check(runner, error) == STATUS_OK ? runner : NULL;
+}
+
+/* The job is told to be accepted before the runner has it, so that nothing of the runner can come first. */
+static void accept(struct worker *worker, struct runner *runner, struct job *job) {
+    worker->jobs_accepted++;
+    worker->emit_lost = false;
+    emit_event(&worker->emitter, &job->wire, (struct wire_event){.kind = WIRE_EVENT_ACCEPTED});
+    emit_flush(&worker->emitter);
+    if (worker->emit_lost) {
+        worker_take_back(job, worker);
+        return;
+    }
+    job->runner = runner;
+    runner_submit(runner, job);
+}
+
+static void take_job(struct worker *worker, struct wire_job *wire) {
+    char key[JOB_KEY_MAX];
+    job_key(key, wire->request_id, wire->attempt);
+    if (map_find(&worker->jobs, key)) {
+        log_debug("job came twice", F_STR("job", key));
+        return;
+    }
+    int64_t now_ms = clock_ms();
+    struct error error = {.status = STATUS_OK};
+    struct runner *runner = admit(worker, wire, key, now_ms, &error);
+    if (!runner) {
+        refuse(worker, wire, &error);
+        return;
+    }
+    struct job *job = job_new(wire, now_ms);
+    if (job && map_put(&worker->jobs, key, job)) {
+        accept(worker, runner, job);
+        return;
+    }
+    error_set(&error, STATUS_WORKER_OVERLOADED, NULL, "the worker is out of memory");
+    refuse(worker, job ? &job->wire : wire, &error);
+    job_free(job);
+}
+
+static void on_job(const struct transport_message *message, void *arg) {
+    struct worker *worker = arg;
+    struct wire_job wire = {.attempt = 0};
+    struct error error = {.status = STATUS_OK};
+    if (wire_read_job(message->data, message->len, &wire, &error) == STATUS_OK) {
+        take_job(worker, &wire);
+    } else {
+        count_invalid(worker, message, &error);
+        if (wire.request_id[0] && wire.controller_id[0] && wire.attempt > 0)
+            refuse(worker, &wire, &error);
+        else
+            worker->jobs_rejected++;
+    }
+    wire_job_release(&wire);
+}
+
+static void on_cancel(const struct transport_message *message, void *arg) {
+    struct worker *worker = arg;
+    struct wire_cancel cancel;
+    struct error error;
+    if (wire_read_cancel(message->data, message->len, &cancel, &error) != STATUS_OK) {
+        count_invalid(worker, message, &error);
+        return;
+    }
+    char key[JOB_KEY_MAX];
+    job_key(key, cancel.request_id, cancel.attempt);
+    struct job *job = map_find(&worker->jobs, key);
+    if (job) {
+        runner_cancel(job->runner, job);
+        return;
+    }
+    struct early_cancel *early = &worker->early[worker->early_next++ % EARLY_CANCELS_MAX];
+    memcpy(early->key, key, sizeof early->key);
+    early->until_ms = clock_ms() + EARLY_CANCEL_MS;
+}
+
+static void reply_info(struct worker *worker, const char *subject) {
+    struct worker_info info;
+    worker_get_info(worker, &info);
+    struct buf body;
+    buf_init(&body, 0);
+    wire_write_worker_info(&body, &info);
+    if (body.failed ||
+        transport_publish(worker->env.transport, subject, NULL, body.data, body.len) != STATUS_OK)
+        log_warn("a control message could not be answered", F_STR("subject", subject));
+    buf_release(&body);
+}
+
+static void on_control(const struct transport_message *message, void *arg) {
+    struct worker *worker = arg;
+    enum wire_control_op op;
+    struct error error;
+    if (wire_read_control(message->data, message->len, &op, &error) != STATUS_OK) {
+        count_invalid(worker, message, &error);
+        return;
+    }
+    switch (op) {
+    case WIRE_CONTROL_STATS:
+        break;
+    case WIRE_CONTROL_DRAIN:
+        worker_drain(worker, worker->env.config->worker.drain_timeout_ms, NULL, NULL);
+        break;
+    }
+    if (message->reply)
+        reply_info(worker, message->reply);
+}
+
+static void on_discover(const struct transport_message *message, void *arg) {
+    (void)message;
+    worker_register(arg);
+}
+
+static enum status subscribe(struct worker *worker, const char *subject, transport_fn *fn,
+                             struct error *error) {
+    enum status status = transport_subscribe(worker->env.transport, subject, fn, worker);
+    if (status == STATUS_OK)
+        return STATUS_OK;
+    return error_set(error, status, NULL, "could not subscribe to %s", subject);
+}
+
+enum status inbox_subscribe(struct worker *worker, struct error *error) {
+    char subject[WIRE_SUBJECT_MAX];
+    wire_subject_job(subject, worker->env.id);
+    enum status status = subscribe(worker, subject, on_job, error);
+    wire_subject_cancel(subject, worker->env.id);
+    if (status == STATUS_OK)
+        status = subscribe(worker, subject, on_cancel, error);
+    wire_subject_control(subject, worker->env.id);
+    if (status == STATUS_OK)
+        status = subscribe(worker, subject, on_control, error);
+    return status == STATUS_OK ? subscribe(worker, WIRE_SUBJECT_DISCOVER, on_discover, error) : status;
+}

@@ -1,0 +1,386 @@
+/* Three bounded channels connect the threads, each with room for every job that may be inside at a time, so
+ * no push can fail: `submitted` (loop -> prompt thread), `prepared` (prompt -> engine thread) and `done`
+ * (both -> loop, which watches its descriptor). `done` has one more place for the runner itself, which says
+ * that loading is over.
+ *
+ * What the loop thread reads of the engine (info, state) is written before that message and never afterwards.
+ */
+#include "worker/runner.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/chan.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "worker/scheduler.h"
+
+enum {
+    TAKE_MAX = 64,         /* items taken from a channel at once */
+    LOAD_LOG_PERCENT = 10, /* a line about loading only after this much progress */
+    LOAD_LOG_MS = 1000,    /* and this much time */
+};
+
+struct runner {
+    struct runner_env env;
+    struct runner_stats stats;
+    struct chan *submitted; /* owned, as are the next two */
+    struct chan *prepared;
+    struct chan *done;
+    struct loop_watch *watch; /* of `done` */
+    pthread_t prompt_thread;
+    pthread_t engine_thread;
+    bool prompt_runs;
+    bool engine_runs;
+    atomic_bool stopping;
+    _Atomic uint32_t attention; /* see scheduler_env */
+    /* Loop thread: */
+    enum model_state state;
+    size_t live; /* jobs inside */
+    /* The engine thread's; the loop's after loading and for reading, and after the join for closing. */
+    struct engine *engine; /* owned; NULL when the load failed */
+    struct engine_info info;
+    struct error load_error;
+    struct scheduler scheduler;
+    struct emitter prompt_emitter; /* the prompt thread's */
+    int32_t logged_percent;
+    int64_t logged_ms;
+};
+
+/* Chan sizes are set before the engine tells how many slots it really has; never more than were asked for. */
+static size_t jobs_max(const struct runner *runner) {
+    return (size_t)(runner->env.config->worker.max_batch_size + runner->env.config->worker.max_depth);
+}
+
+static void push(struct chan *chan, void *item) {
+    bool pushed = chan_push(chan, item);
+    assert(pushed);
+    (void)pushed;
+}
+
+static bool is_stopping(struct runner *runner) {
+    return atomic_load_explicit(&runner->stopping, memory_order_acquire);
+}
+
+static void push_done(struct job *job, void *arg) {
+    struct runner *runner = arg;
+    push(runner->done, job);
+}
+
+/* Prompt thread. */
+
+static void fail_prompt(struct runner *runner, struct job *job, const struct error *error) {
+    STAT_ADD(runner->stats.waiting, -1);
+    job->end = error->status == STATUS_CANCELLED ? JOB_CANCELLED : JOB_FAILED;
+    if (!atomic_load_explicit(&job->answered, memory_order_relaxed))
+        emit_failed(&runner->prompt_emitter, &job->wire, error);
+    emit_flush(&runner->prompt_emitter);
+    push(runner->done, job);
+}
+
+static void make_prompt(struct runner *runner, struct job *job) {
+    struct error error = {.status = STATUS_OK};
+    enum status status = job_check(job, clock_ms(), &error);
+    if (status == STATUS_OK)
+        status = engine_make_prompt(runner->engine, &job->wire.chat, job->wire.now_s, &job->prompt, &error);
+    if (status == STATUS_OK)
+        status = job_check(job, clock_ms(), &error);
+    if (status == STATUS_OK)
+        push(runner->prepared, job);
+    else
+        fail_prompt(runner, job, &error);
+}
+
+static void *prompt_main(void *arg) {
+    struct runner *runner = arg;
+    for (;;) {
+        void *job = NULL;
+        size_t count = chan_take(runner->submitted, &job, 1, -1);
+        if (is_stopping(runner)) {
+            if (count > 0)
+                push(runner->done, job);
+            return NULL;
+        }
+        if (count > 0)
+            make_prompt(runner, job);
+    }
+}
+
+/* Engine thread. */
+
+static bool on_progress(int32_t percent, void *arg) {
+    struct runner *runner = arg;
+    STAT_SET(runner->stats.load_percent, percent);
+    int64_t now_ms = clock_ms();
+    if (percent - runner->logged_percent >= LOAD_LOG_PERCENT && now_ms - runner->logged_ms >= LOAD_LOG_MS) {
+        runner->logged_percent = percent;
+        runner->logged_ms = now_ms;
+        log_info("model is being loaded", F_STR("model", runner->env.model->name), F_INT("percent", percent));
+    }
+    return !is_stopping(runner);
+}
+
+static struct engine_options options_of(struct runner *runner) {
+    const struct config *config = runner->env.config;
+    return (struct engine_options){
+        .model_path = runner->env.model->path,
+        .slots = (int32_t)config->worker.max_batch_size,
+        .context_tokens = (int32_t)config->worker.context_tokens,
+        .batch_tokens = (int32_t)config->worker.batch_tokens,
+        .threads = (int32_t)config->worker.threads,
+        .gpu_layers = (int32_t)config->worker.gpu_layers,
+        .on_progress = on_progress,
+        .arg = runner,
+        .fake_step_us = config->worker.fake_step_us,
+        .fake_prompt_token_us = config->worker.fake_prompt_token_us,
+        .fake_reply_tokens = (int32_t)config->worker.fake_reply_tokens,
+    };
+}
+
+static bool start_scheduler(struct runner *runner) {
+    const struct scheduler_env env = {
+        .engine = runner->engine,
+        .stats = &runner->stats,
+        .attention = &runner->attention,
+        .transport = runner->env.transport,
+        .worker_id = runner->env.worker_id,
+        .incarnation = runner->env.incarnation,
+        .jobs_max = jobs_max(runner),
+        .done = push_done,
+        .arg = runner,
+    };
+    return scheduler_init(&runner->scheduler, &env);
+}
+
+/* false: the reason is in load_error. */
+static bool load(struct runner *runner) {
+    const struct engine_options options = options_of(runner);
+    runner->logged_ms = clock_ms();
+    runner->engine = runner->env.engine_ops->open(&options, &runner->load_error);
+    if (!runner->engine) {
+        if (runner->load_error.status == STATUS_OK)
+            error_set(&runner->load_error, STATUS_MODEL_LOAD_FAILED, NULL, "the engine gives no reason");
+        return false;
+    }
+    runner->env.engine_ops->info(runner->engine, &runner->info);
+    assert(runner->info.slots <= options.slots);
+    if (!start_scheduler(runner)) {
+        error_set(&runner->load_error, STATUS_MODEL_LOAD_FAILED, NULL, "out of memory for %d slots",
+                  runner->info.slots);
+        return false;
+    }
+    STAT_SET(runner->stats.load_percent, 100);
+    return true;
+}
+
+static void run_jobs(struct runner *runner) {
+    while (!is_stopping(runner)) {
+        void *jobs[TAKE_MAX];
+        int64_t wait_us = scheduler_is_idle(&runner->scheduler) ? -1 : 0;
+        size_t count = chan_take(runner->prepared, jobs, TAKE_MAX, wait_us);
+        int64_t now_ms = clock_ms();
+        for (size_t i = 0; i < count; i++)
+            scheduler_add(&runner->scheduler, jobs[i], now_ms);
+        scheduler_turn(&runner->scheduler, now_ms);
+    }
+}
+
+static void *engine_main(void *arg) {
+    struct runner *runner = arg;
+    bool loaded = load(runner);
+    push(runner->done, runner);
+    if (loaded)
+        run_jobs(runner);
+    scheduler_release(&runner->scheduler);
+    return NULL;
+}
+
+/* Loop thread. */
+
+static void on_loaded(struct runner *runner) {
+    bool failed = runner->load_error.status != STATUS_OK;
+    runner->state = failed ? MODEL_FAILED : MODEL_READY;
+    runner->env.on_loaded(runner, failed ? &runner->load_error : NULL, runner->env.arg);
+}
+
+static void on_done_ready(void *arg) {
+    struct runner *runner = arg;
+    void *items[TAKE_MAX];
+    size_t count = chan_take(runner->done, items, TAKE_MAX, 0);
+    for (size_t i = 0; i < count; i++) {
+        if (items[i] == runner) {
+            on_loaded(runner);
+            continue;
+        }
+        runner->live--;
+        runner->env.on_done(items[i], runner->env.arg);
+    }
+}
+
+/* Signals are the loop thread's alone. */
+static bool start_thread(pthread_t *thread, void *(*fn)(void *), struct runner *runner, const char *name) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool started = pthread_create(thread, NULL, fn, runner) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (started)
+        pthread_setname_np(*thread, name);
+    return started;
+}
+
+static bool start(struct runner *runner) {
+    runner->submitted = chan_new(jobs_max(runner), false);
+    runner->prepared = chan_new(jobs_max(runner), false);
+    runner->done = chan_new(jobs_max(runner) + 1, true);
+    if (!runner->submitted || !runner->prepared || !runner->done)
+        return false;
+    runner->watch = loop_watch_fd(runner->env.loop, chan_fd(runner->done), on_done_ready, runner);
+    if (!runner->watch)
+        return false;
+    runner->prompt_runs = start_thread(&runner->prompt_thread, prompt_main, runner, "prompt");
+    if (runner->prompt_runs)
+        runner->engine_runs = start_thread(&runner->engine_thread, engine_main, runner, "engine");
+    return runner->engine_runs;
+}
+
+struct runner *runner_new(const struct runner_env *env, struct error *error) {
+    struct runner *runner = calloc(1, sizeof *runner);
+    if (runner) {
+        runner->env = *env;
+        runner->state = MODEL_LOADING;
+        emitter_init(&runner->prompt_emitter, env->transport, env->worker_id, env->incarnation);
+        if (start(runner))
+            return runner;
+        runner_free(runner);
+    }
+    error_set(error, STATUS_START_FAILED, NULL, "no memory, threads or descriptors for model %s",
+              env->model->name);
+    return NULL;
+}
+
+static void return_jobs(struct runner *runner, struct chan *chan) {
+    void *item;
+    while (chan && chan_take(chan, &item, 1, 0) > 0) {
+        if (item == runner)
+            continue;
+        runner->live--;
+        runner->env.on_done(item, runner->env.arg);
+    }
+    chan_free(chan, NULL);
+}
+
+void runner_free(struct runner *runner) {
+    if (!runner)
+        return;
+    atomic_store_explicit(&runner->stopping, true, memory_order_release);
+    if (runner->prompt_runs) {
+        chan_wake(runner->submitted);
+        pthread_join(runner->prompt_thread, NULL);
+    }
+    if (runner->engine_runs) {
+        chan_wake(runner->prepared);
+        pthread_join(runner->engine_thread, NULL);
+    }
+    if (runner->watch)
+        loop_unwatch(runner->watch);
+    return_jobs(runner, runner->submitted);
+    return_jobs(runner, runner->prepared);
+    return_jobs(runner, runner->done);
+    emitter_release(&runner->prompt_emitter);
+    if (runner->engine)
+        runner->env.engine_ops->close(runner->engine);
+    free(runner);
+}
+
+/* As many as have a slot or may wait for one. */
+static bool is_full(const struct runner *runner) {
+    return runner->live >= (size_t)runner->info.slots + (size_t)runner->env.config->worker.max_depth;
+}
+
+enum status runner_check(const struct runner *runner, struct error *error) {
+    const char *name = runner->env.model->name;
+    switch (runner->state) {
+    case MODEL_LOADING:
+        return error_set(error, STATUS_MODEL_NOT_LOADED, NULL, "model %s is still being loaded (%d%%)", name,
+                         STAT_GET(runner->stats.load_percent));
+    case MODEL_FAILED:
+        return error_set(error, STATUS_MODEL_LOAD_FAILED, NULL, "model %s could not be loaded: %s", name,
+                         runner->load_error.message);
+    case MODEL_READY:
+        break;
+    }
+    if (is_full(runner))
+        return error_set(error, STATUS_WORKER_OVERLOADED, NULL, "model %s has %d jobs and a queue of %lld",
+                         name, (int)runner->live, (long long)runner->env.config->worker.max_depth);
+    return STATUS_OK;
+}
+
+void runner_submit(struct runner *runner, struct job *job) {
+    assert(runner->state == MODEL_READY && !is_full(runner));
+    runner->live++;
+    STAT_ADD(runner->stats.waiting, 1);
+    push(runner->submitted, job);
+}
+
+/* The flag first, then the counter: see scheduler_add. */
+static void ask_attention(struct runner *runner) {
+    atomic_fetch_add_explicit(&runner->attention, 1, memory_order_release);
+    chan_wake(runner->prepared);
+}
+
+void runner_cancel(struct runner *runner, struct job *job) {
+    if (atomic_load_explicit(&job->cancelled, memory_order_relaxed))
+        return;
+    STAT_SET(job->cancel_step, STAT_GET(runner->stats.steps));
+    atomic_store_explicit(&job->cancelled, true, memory_order_release);
+    ask_attention(runner);
+}
+
+void runner_drop(struct runner *runner, struct job *job) {
+    atomic_store_explicit(&job->drop, true, memory_order_release);
+    ask_attention(runner);
+}
+
+const char *runner_model(const struct runner *runner) {
+    return runner->env.model->name;
+}
+
+void runner_get_info(const struct runner *runner, struct model_info *out) {
+    *out = (struct model_info){
+        .state = runner->state,
+        .load_percent = STAT_GET(runner->stats.load_percent),
+        .slots = (int32_t)runner->env.config->worker.max_batch_size,
+    };
+    snprintf(out->name, sizeof out->name, "%s", runner->env.model->name);
+    if (runner->state != MODEL_READY)
+        return;
+    out->slots = runner->info.slots;
+    out->context_tokens = runner->info.context_tokens;
+    out->parameters = runner->info.parameters;
+    out->file_bytes = runner->info.file_bytes;
+}
+
+void runner_add_load(const struct runner *runner, struct worker_load *load) {
+    const struct runner_stats *stats = &runner->stats;
+    load->running += STAT_GET(stats->running);
+    load->queued += STAT_GET(stats->waiting);
+    load->queue_max += (int32_t)runner->env.config->worker.max_depth;
+    load->kv_cells_used += STAT_GET(stats->kv_cells_used);
+    if (runner->state == MODEL_READY)
+        load->kv_cells_total += (int64_t)runner->info.slots * runner->info.context_tokens;
+    load->progress += STAT_GET(stats->progress);
+    load->steps += STAT_GET(stats->steps);
+    load->prompt_tokens += STAT_GET(stats->prompt_tokens);
+    load->generated_tokens += STAT_GET(stats->generated_tokens);
+    load->batch_sequences += STAT_GET(stats->batch_sequences);
+    uint32_t batch_max = STAT_GET(stats->batch_max);
+    uint32_t cancel_steps_max = STAT_GET(stats->cancel_steps_max);
+    load->batch_max = batch_max > load->batch_max ? batch_max : load->batch_max;
+    load->cancel_steps_max =
+        cancel_steps_max > load->cancel_steps_max ? cancel_steps_max : load->cancel_steps_max;
+}

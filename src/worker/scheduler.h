@@ -1,0 +1,104 @@
+/* Continuous batching: which jobs are in the slots of one engine, and what each step does for them.
+ *
+ * One turn: end what is cancelled or too late, give free slots to waiting jobs by priority, run one engine
+ * step over all slots (batch_plan), turn its tokens into events, publish. Everything here belongs to the
+ * engine thread; other threads read `struct runner_stats`, and say through `attention` that they have set a
+ * flag in some waiting job, so that the queue is searched only then.
+ *
+ * Every job that is added comes out through `done` exactly once, after its last event was published or, when
+ * the link is down, was lost: nothing runs on for a controller that cannot be reached. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+#include "base/heap.h"
+#include "engine/engine.h"
+#include "worker/batch_plan.h"
+#include "worker/emit.h"
+#include "worker/job.h"
+#include "worker/log_gate.h"
+#include "worker/queue.h"
+
+/* What the loop thread may know of a runner at any time. All accesses are relaxed: they are numbers for
+ * people and for routing, nothing is ordered by them. */
+struct runner_stats {
+    _Atomic int32_t load_percent;
+    _Atomic int32_t running; /* slots in use */
+    _Atomic int32_t waiting; /* jobs submitted that have no slot yet */
+    _Atomic int64_t kv_cells_used;
+    _Atomic uint64_t progress; /* calls of the engine that came back */
+    _Atomic uint64_t steps;
+    _Atomic uint64_t prompt_tokens;
+    _Atomic uint64_t generated_tokens;
+    _Atomic uint64_t batch_sequences;
+    _Atomic uint32_t batch_max;
+    _Atomic uint32_t cancel_steps_max;
+};
+#define STAT_ADD(field, n) atomic_fetch_add_explicit(&(field), (n), memory_order_relaxed)
+#define STAT_SET(field, n) atomic_store_explicit(&(field), (n), memory_order_relaxed)
+#define STAT_GET(field)    atomic_load_explicit(&(field), memory_order_relaxed)
+
+struct slot {
+    struct job *job; /* NULL: free */
+    enum slot_phase phase;
+    uint64_t started;
+    int32_t computed; /* tokens in the KV cache: the position of the next one */
+    bool lost;        /* events of this job could not be published */
+};
+
+struct scheduler_env {
+    struct engine *engine;
+    struct runner_stats *stats;
+    const _Atomic uint32_t *attention; /* grows after a flag of a job was set */
+    struct transport *transport;
+    const char *worker_id;
+    const char *incarnation;
+    size_t jobs_max; /* most jobs inside at a time */
+    void (*done)(struct job *job, void *arg);
+    void *arg;
+};
+
+struct scheduler {
+    struct scheduler_env env;
+    struct engine_info info;
+    struct emitter emitter;
+    struct queue queue;
+    struct heap deadlines; /* of the jobs in the queue */
+    struct slot *slots;    /* owned, info.slots of them; so are the next three */
+    struct slot_view *views;
+    struct plan_item *plan;
+    struct engine_item *items;
+    struct job **swept; /* owned, jobs_max; so is ended */
+    struct job **ended; /* wait for their last event to be published */
+    size_t ended_count;
+    uint32_t attention_seen;
+    uint64_t starts;
+    int32_t active;
+    int64_t now_ms;  /* of this turn */
+    struct buf text; /* of one event */
+    struct log_gate lost_gate;
+};
+
+/* false when memory is out. */
+MUST_USE bool scheduler_init(struct scheduler *scheduler, const struct scheduler_env *env);
+/* Hands all jobs to `done`, without events. Takes zeroed structs. */
+void scheduler_release(struct scheduler *scheduler);
+
+/* Takes a job over whose prompt is made. */
+void scheduler_add(struct scheduler *scheduler, struct job *job, int64_t now_ms);
+/* Nothing to do until something is added: no slot in use, nobody waits. */
+bool scheduler_is_idle(const struct scheduler *scheduler);
+void scheduler_turn(struct scheduler *scheduler, int64_t now_ms);
+
+/* Between scheduler.c and step.c. */
+
+void scheduler_emit(struct scheduler *scheduler, const struct job *job, struct wire_event event);
+/* The slot's job is over and its last event, if any, is added: frees the slot. */
+void scheduler_end_slot(struct scheduler *scheduler, struct slot *slot, enum job_end end);
+void scheduler_fail_slot(struct scheduler *scheduler, struct slot *slot, const struct error *error);
+/* One engine step over the slots in use, and what follows from it. */
+void scheduler_step(struct scheduler *scheduler);

@@ -1,0 +1,329 @@
+#include "worker/worker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "worker/worker_internal.h"
+
+/* After the drain limit, how long the runners have for their last answers. Only an engine step that hangs or
+ * takes very long needs more; the loop thread answers for it then. */
+enum { DRAIN_ANSWER_MS = 1000 };
+
+/* What the worker says about itself. */
+
+static int64_t rss_bytes(void) {
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (!file)
+        return 0;
+    long long pages = 0;
+    if (fscanf(file, "%*s %lld", &pages) != 1)
+        pages = 0;
+    fclose(file);
+    return (int64_t)pages * sysconf(_SC_PAGESIZE);
+}
+
+static enum worker_phase phase_of(const struct worker *worker, const struct worker_info *info) {
+    if (worker->draining)
+        return WORKER_PHASE_DRAINING;
+    for (size_t i = 0; i < info->model_count; i++) {
+        if (info->models[i].state == MODEL_READY)
+            return WORKER_PHASE_READY;
+    }
+    return WORKER_PHASE_LOADING;
+}
+
+void worker_get_info(const struct worker *worker, struct worker_info *out) {
+    *out = (struct worker_info){
+        .pid = getpid(),
+        .uptime_ms = clock_ms() - worker->started_ms,
+        .model_count = worker->runner_count,
+        .load =
+            {
+                .jobs_accepted = worker->jobs_accepted,
+                .jobs_finished = worker->jobs_finished,
+                .jobs_cancelled = worker->jobs_cancelled,
+                .jobs_failed = worker->jobs_failed,
+                .jobs_rejected = worker->jobs_rejected,
+                .rss_bytes = rss_bytes(),
+            },
+    };
+    snprintf(out->id, sizeof out->id, "%s", worker->env.id);
+    snprintf(out->incarnation, sizeof out->incarnation, "%s", worker->incarnation);
+    snprintf(out->hostname, sizeof out->hostname, "%s", worker->hostname);
+    snprintf(out->version, sizeof out->version, "%s", MLX_VERSION);
+    for (size_t i = 0; i < worker->runner_count; i++) {
+        runner_get_info(worker->runners[i], &out->models[i]);
+        runner_add_load(worker->runners[i], &out->load);
+    }
+    out->phase = phase_of(worker, out);
+}
+
+/* What cannot be sent is repeated soon enough: by the next heartbeat, or when the link is up again. */
+static void publish_body(struct worker *worker, const char *subject, struct buf *body) {
+    if (body->failed ||
+        transport_publish(worker->env.transport, subject, NULL, body->data, body->len) != STATUS_OK)
+        log_debug("not published", F_STR("subject", subject));
+    buf_release(body);
+}
+
+static void publish_info(struct worker *worker, const char *subject) {
+    struct worker_info info;
+    worker_get_info(worker, &info);
+    struct buf body;
+    buf_init(&body, 0);
+    wire_write_worker_info(&body, &info);
+    publish_body(worker, subject, &body);
+}
+
+static bool is_present(const struct worker *worker) {
+    return worker->runner_count > 0 && !worker->gone;
+}
+
+void worker_register(struct worker *worker) {
+    if (is_present(worker))
+        publish_info(worker, WIRE_SUBJECT_REGISTER);
+}
+
+static void beat(void *arg) {
+    struct worker *worker = arg;
+    if (!is_present(worker))
+        return;
+    publish_info(worker, WIRE_SUBJECT_HEARTBEAT);
+    loop_timer_arm(&worker->heartbeat, worker->env.config->discovery.heartbeat_interval_ms);
+}
+
+static void on_link(bool up, void *arg) {
+    if (up)
+        worker_register(arg);
+}
+
+/* Drain. */
+
+static void say_goodbye(struct worker *worker) {
+    worker->gone = true;
+    loop_timer_disarm(&worker->heartbeat);
+    loop_timer_disarm(&worker->drain_timer);
+    struct wire_deregister message;
+    snprintf(message.worker_id, sizeof message.worker_id, "%s", worker->env.id);
+    snprintf(message.incarnation, sizeof message.incarnation, "%s", worker->incarnation);
+    struct buf body;
+    buf_init(&body, 0);
+    wire_write_deregister(&body, &message);
+    publish_body(worker, WIRE_SUBJECT_DEREGISTER, &body);
+    log_info("worker is drained", F_INT("jobs_left", worker->jobs.count));
+    loop_defer_ask(&worker->tell);
+}
+
+static void check_drained(struct worker *worker) {
+    if (worker->draining && !worker->gone && worker->jobs.count == 0)
+        say_goodbye(worker);
+}
+
+static void drop_jobs(struct worker *worker) {
+    size_t cursor = 0;
+    void *value;
+    log_warn("the drain limit is reached", F_INT("jobs", worker->jobs.count));
+    while (map_next(&worker->jobs, &cursor, NULL, &value)) {
+        struct job *job = value;
+        runner_drop(job->runner, job);
+    }
+}
+
+/* For jobs whose engine thread does not come back from a step. */
+static void answer_jobs(struct worker *worker) {
+    struct error error;
+    error_set(&error, STATUS_WORKER_DRAINING, NULL, "the worker stops and its drain limit is reached");
+    size_t cursor = 0;
+    void *value;
+    while (map_next(&worker->jobs, &cursor, NULL, &value)) {
+        struct job *job = value;
+        atomic_store_explicit(&job->answered, true, memory_order_relaxed);
+        emit_failed(&worker->emitter, &job->wire, &error);
+    }
+    emit_flush(&worker->emitter);
+}
+
+static void on_drain_limit(void *arg) {
+    struct worker *worker = arg;
+    if (!worker->limit_reached) {
+        worker->limit_reached = true;
+        drop_jobs(worker);
+        loop_timer_arm(&worker->drain_timer, DRAIN_ANSWER_MS);
+        return;
+    }
+    answer_jobs(worker);
+    say_goodbye(worker);
+}
+
+void worker_drain(struct worker *worker, int64_t limit_ms, void (*on_drained)(void *arg), void *arg) {
+    if (on_drained) {
+        worker->on_drained = on_drained;
+        worker->on_drained_arg = arg;
+    }
+    if (worker->gone) {
+        loop_defer_ask(&worker->tell);
+        return;
+    }
+    if (!worker->draining) {
+        worker->draining = true;
+        log_info("worker drains", F_INT("jobs", worker->jobs.count), F_INT("limit_ms", limit_ms));
+        beat(worker);
+    }
+    if (!worker->limit_reached)
+        loop_timer_arm(&worker->drain_timer, limit_ms);
+    check_drained(worker);
+}
+
+/* Callbacks of the runners. */
+
+static void count_end(struct worker *worker, enum job_end end) {
+    switch (end) {
+    case JOB_FINISHED:
+        worker->jobs_finished++;
+        break;
+    case JOB_CANCELLED:
+        worker->jobs_cancelled++;
+        break;
+    case JOB_FAILED:
+        worker->jobs_failed++;
+        break;
+    }
+}
+
+void worker_take_back(struct job *job, void *arg) {
+    struct worker *worker = arg;
+    map_take(&worker->jobs, job->key);
+    count_end(worker, job->end);
+    job_free(job);
+    check_drained(worker);
+}
+
+static bool all_failed(const struct worker *worker) {
+    for (size_t i = 0; i < worker->runner_count; i++) {
+        struct model_info model;
+        runner_get_info(worker->runners[i], &model);
+        if (model.state != MODEL_FAILED)
+            return false;
+    }
+    return true;
+}
+
+static void on_loaded(struct runner *runner, const struct error *error, void *arg) {
+    struct worker *worker = arg;
+    struct model_info model;
+    runner_get_info(runner, &model);
+    if (error) {
+        log_error("model could not be loaded", F_STR("model", model.name), F_STR("reason", error->message));
+        worker->failed = !worker->draining && all_failed(worker);
+        if (worker->failed)
+            loop_defer_ask(&worker->tell);
+    } else {
+        log_info("model is ready", F_STR("model", model.name), F_INT("slots", model.slots),
+                 F_INT("context_tokens", model.context_tokens), F_INT("parameters", model.parameters),
+                 F_INT("ms", clock_ms() - worker->started_ms));
+    }
+    beat(worker);
+}
+
+/* One callback a tick and nothing after it: the caller may free the worker in there. */
+static void tell(void *arg) {
+    struct worker *worker = arg;
+    if (worker->failed && worker->on_failed) {
+        worker->failed = false;
+        if (worker->gone)
+            loop_defer_ask(&worker->tell);
+        worker->on_failed(worker->on_failed_arg);
+    } else if (worker->gone && worker->on_drained) {
+        void (*on_drained)(void *) = worker->on_drained;
+        worker->on_drained = NULL;
+        on_drained(worker->on_drained_arg);
+    }
+}
+
+/* Life. */
+
+static void on_emit_lost(const char *controller_id, enum status status, void *arg) {
+    struct worker *worker = arg;
+    worker->emit_lost = true;
+    log_debug("answer not published", F_STR("controller", controller_id),
+              F_STR("status", status_name(status)));
+}
+
+static bool init(struct worker *worker, const struct worker_env *env) {
+    worker->env = *env;
+    worker->started_ms = clock_ms();
+    rng_id(worker->incarnation, INCARNATION_CHARS);
+    if (gethostname(worker->hostname, sizeof worker->hostname - 1) != 0)
+        snprintf(worker->hostname, sizeof worker->hostname, "unknown");
+    map_init(&worker->jobs);
+    emitter_init(&worker->emitter, env->transport, env->id, worker->incarnation);
+    worker->emitter.on_lost = on_emit_lost;
+    worker->emitter.arg = worker;
+    return loop_timer_init(&worker->heartbeat, env->loop, beat, worker) &&
+           loop_timer_init(&worker->drain_timer, env->loop, on_drain_limit, worker) &&
+           loop_defer_init(&worker->tell, env->loop, tell, worker);
+}
+
+struct worker *worker_new(const struct worker_env *env, struct error *error) {
+    struct worker *worker = calloc(1, sizeof *worker);
+    if (!worker || !init(worker, env)) {
+        error_set(error, STATUS_START_FAILED, NULL, "out of memory for the worker");
+        worker_free(worker);
+        return NULL;
+    }
+    if (inbox_subscribe(worker, error) != STATUS_OK) {
+        worker_free(worker);
+        return NULL;
+    }
+    transport_on_link(env->transport, on_link, worker);
+    return worker;
+}
+
+enum status worker_start(struct worker *worker, void (*on_failed)(void *arg), void *arg,
+                         struct error *error) {
+    worker->on_failed = on_failed;
+    worker->on_failed_arg = arg;
+    const struct config *config = worker->env.config;
+    for (size_t i = 0; i < config->model_count; i++) {
+        const struct runner_env env = {
+            .config = config,
+            .model = &config->models[i],
+            .worker_id = worker->env.id,
+            .incarnation = worker->incarnation,
+            .loop = worker->env.loop,
+            .transport = worker->env.transport,
+            .engine_ops = worker->env.engine_ops,
+            .on_done = worker_take_back,
+            .on_loaded = on_loaded,
+            .arg = worker,
+        };
+        struct runner *runner = runner_new(&env, error);
+        if (!runner)
+            return STATUS_START_FAILED;
+        worker->runners[worker->runner_count++] = runner;
+    }
+    log_info("worker starts", F_STR("incarnation", worker->incarnation), F_INT("models", config->model_count),
+             F_STR("engine", worker->env.engine_ops->name));
+    worker_register(worker);
+    beat(worker);
+    return STATUS_OK;
+}
+
+void worker_free(struct worker *worker) {
+    if (!worker)
+        return;
+    worker->gone = true;
+    for (size_t i = 0; i < worker->runner_count; i++)
+        runner_free(worker->runners[i]);
+    loop_timer_release(&worker->heartbeat);
+    loop_timer_release(&worker->drain_timer);
+    loop_defer_release(&worker->tell);
+    emitter_release(&worker->emitter);
+    map_release(&worker->jobs);
+    free(worker);
+}

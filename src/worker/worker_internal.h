@@ -1,0 +1,61 @@
+/* What worker.c (life, heartbeat, drain) and inbox.c (messages) share. All of it belongs to the loop thread.
+ */
+#pragma once
+
+#include "base/map.h"
+#include "worker/emit.h"
+#include "worker/log_gate.h"
+#include "worker/runner.h"
+#include "worker/worker.h"
+
+enum {
+    /* Cancels that came before their job: the subscriptions of jobs and cancels are not ordered against each
+     * other. More than this many at once, or older ones, belong to jobs that are over. */
+    EARLY_CANCELS_MAX = 64,
+    EARLY_CANCEL_MS = 5000,
+};
+
+struct early_cancel {
+    char key[JOB_KEY_MAX];
+    int64_t until_ms;
+};
+
+struct worker {
+    struct worker_env env;
+    char incarnation[INCARNATION_CHARS + 1];
+    char hostname[65];
+    int64_t started_ms;
+    struct runner *runners[WORKER_MODELS_MAX]; /* owned */
+    size_t runner_count;
+    struct map jobs; /* key -> struct job, owned */
+    struct emitter emitter;
+    bool emit_lost; /* set by the emitter when a message could not be published */
+    struct early_cancel early[EARLY_CANCELS_MAX];
+    size_t early_next;
+    struct log_gate invalid_gate;
+    /* For worker_load. */
+    uint64_t jobs_accepted;
+    uint64_t jobs_finished;
+    uint64_t jobs_cancelled;
+    uint64_t jobs_failed;
+    uint64_t jobs_rejected;
+    /* Life. */
+    bool draining;
+    bool limit_reached; /* of the drain */
+    bool gone;          /* has deregistered: says nothing any more */
+    bool failed;        /* no model could be loaded, and nobody was told yet */
+    struct loop_timer heartbeat;
+    struct loop_timer drain_timer;
+    struct loop_defer tell; /* calls on_drained and on_failed, where the caller may free the worker */
+    void (*on_drained)(void *arg);
+    void *on_drained_arg;
+    void (*on_failed)(void *arg);
+    void *on_failed_arg;
+};
+
+/* inbox.c */
+MUST_USE enum status inbox_subscribe(struct worker *worker, struct error *error);
+
+/* worker.c */
+void worker_register(struct worker *worker);
+void worker_take_back(struct job *job, void *worker); /* the runner's on_done */

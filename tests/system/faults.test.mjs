@@ -1,0 +1,164 @@
+// What clients see when an engine fails, crashes or hangs: the right error, once, and a cluster that goes on.
+import assert from 'node:assert/strict';
+import {test} from 'node:test';
+
+import {serve} from './lib/cluster.mjs';
+import {isAlive} from './lib/process.mjs';
+import {limit, until} from './lib/wait.mjs';
+
+const FAKE = ['--engine', 'fake', '--fake-step-us', 5000];
+
+async function start(t, ...flags) {
+  const cluster = await serve(...FAKE, ...flags);
+  t.after(() => cluster.child.killTree());
+  return cluster;
+}
+
+const user = (content) => [{role: 'user', content}];
+const stopped = async (cluster) => assert.deepEqual(await cluster.stop(), {code: 0, signal: null});
+
+test('a_request_that_fails_in_every_engine_is_tried_on_each_worker_once_and_names_the_tries', async (t) => {
+  const cluster = await start(t, '--workers', 3);
+  const reply = await cluster.post({messages: user('[fail at 3] [reply 9]')});
+  assert.equal(reply.status, 502);
+  assert.equal(reply.json.error.code, 'ALL_RETRIES_EXHAUSTED');
+  assert.equal(reply.json.error.type, 'server_error');
+  assert.equal(reply.headers['x-should-retry'], 'false');
+  for (const {workerId} of await cluster.workers()) {
+    assert.ok(reply.json.error.message.includes(workerId), reply.json.error.message);
+    assert.equal((await cluster.live(workerId)).load.jobsFailed, 1);
+  }
+  assert.equal(reply.json.error.message.match(/ENGINE_ERROR/g).length, 3);
+  await stopped(cluster);
+});
+
+test('a_stream_that_fails_after_some_text_ends_with_an_error_event_and_no_finish_reason', async (t) => {
+  const cluster = await start(t, '--workers', 2);
+  const whole = (await cluster.ask('[fail at 900] [reply 20] tell')).choices[0].message.content;
+  const stream = await cluster.stream('[fail at 900] [reply 20] tell');
+  assert.equal(stream.text, whole);
+  const broken = await cluster.stream('[fail at 6] [reply 20] tell');
+  assert.equal(broken.error.code, 'ENGINE_ERROR');
+  assert.equal(broken.error.type, 'server_error');
+  assert.deepEqual(broken.finish, []);
+  assert.ok(broken.contents.length >= 4);
+  await stopped(cluster);
+});
+
+test('a_step_that_fails_once_fails_nobody', async (t) => {
+  const cluster = await start(t);
+  const beside = cluster.ask('[reply 40] beside', {seed: 2});
+  const reply = await cluster.ask('[step error at 4] [reply 20]');
+  assert.equal(reply.usage.completion_tokens, 20);
+  assert.equal((await beside).usage.completion_tokens, 40);
+  await stopped(cluster);
+});
+
+test('a_request_that_crashes_its_worker_is_not_given_to_a_third_one', async (t) => {
+  const cluster = await start(t, '--workers', 3);
+  const workers = cluster.processes('worker');
+  assert.equal(workers.length, 3);
+  const reply = await cluster.post({messages: user('[crash at 3] [reply 9]')});
+  assert.equal(reply.json.error.type, 'server_error', reply.text);
+  assert.ok(reply.status >= 500, reply.text);
+  assert.equal(workers.filter(isAlive).length, 1, 'two workers died, the third never saw it');
+  assert.equal((await cluster.ask('[reply 5]')).usage.completion_tokens, 5);
+  await until('three workers again', limit(5000), async () => {
+    const all = await cluster.workers();
+    return all.filter((worker) => worker.status === 'online').length === 3;
+  });
+  await stopped(cluster);
+});
+
+test('requests_beside_one_that_crashes_the_worker_are_answered_elsewhere', async (t) => {
+  const cluster = await start(t, '--workers', 4);
+  const prompts = Array.from({length: 8}, (_, i) => `[reply 60] beside ${i}`);
+  const expected = await Promise.all(prompts.map((prompt) => cluster.ask(prompt, {seed: 3})));
+  const answers = prompts.map((prompt) => cluster.ask(prompt, {seed: 3}));
+  await until('they run', limit(2000), async () => (await cluster.load()).running === 8);
+  await cluster.post({messages: user('[crash at 1] [reply 9]')});
+  const got = await Promise.all(answers);
+  assert.deepEqual(
+    got.map((one) => one.choices),
+    expected.map((one) => one.choices),
+  );
+  await stopped(cluster);
+});
+
+test('a_hung_engine_ends_the_try_after_the_stall_limit_with_504_and_the_cluster_still_stops_in_time', async (t) => {
+  const cluster = await start(t, '--stall-timeout-ms', 500);
+  const buffered = cluster.post({messages: user('[hang at 3] [reply 9]')});
+  const {status, json} = await buffered;
+  assert.equal(status, 504);
+  assert.equal(json.error.code, 'WORKER_TIMEOUT');
+  await stopped(cluster);
+});
+
+test('a_stream_whose_engine_hangs_ends_with_an_error_event', async (t) => {
+  const cluster = await start(t, '--stall-timeout-ms', 500);
+  const stream = await cluster.stream('[hang at 5] [reply 9]');
+  assert.equal(stream.error.code, 'WORKER_TIMEOUT');
+  assert.ok(stream.contents.length >= 3);
+  await stopped(cluster);
+});
+
+test('a_request_over_its_total_time_gets_504_and_its_slot_is_freed', async (t) => {
+  const cluster = await start(t, '--timeout-ms', 400, '--streaming-timeout-ms', 400);
+  const reply = await cluster.post({messages: user('[reply 2000]')});
+  assert.equal(reply.status, 504);
+  assert.equal(reply.json.error.code, 'DEADLINE_EXCEEDED');
+  const stream = await cluster.stream('[reply 2000]');
+  assert.equal(stream.error.code, 'DEADLINE_EXCEEDED');
+  assert.deepEqual(stream.finish, [], 'a deadline is no finish_reason');
+  await until('no slot is in use', limit(1000), async () => (await cluster.load()).running === 0);
+  await stopped(cluster);
+});
+
+test('a_stopped_worker_gets_no_new_work_after_3_s_and_its_waiting_requests_finish_elsewhere', async (t) => {
+  const cluster = await start(t, '--workers', 2, '--heartbeat-interval-ms', 200);
+  const [victim, other] = await cluster.workers();
+  process.kill(victim.pid, 'SIGSTOP');
+  t.after(() => {
+    try {
+      process.kill(victim.pid, 'SIGCONT');
+    } catch {
+      // It is gone, which is what the end of the test wants.
+    }
+  });
+  const answers = await Promise.all([1, 2, 3, 4].map((i) => cluster.ask(`[reply 5] ${i}`)));
+  assert.equal(answers.length, 4);
+  await until('it is suspect', limit(3000), async () => {
+    const now = await cluster.workers();
+    return now.find((worker) => worker.workerId === victim.workerId).status !== 'online';
+  });
+  const before = (await cluster.live(other.workerId)).load.jobsFinished;
+  for (let i = 0; i < 4; i++) await cluster.ask(`[reply 5] again ${i}`);
+  assert.equal((await cluster.live(other.workerId)).load.jobsFinished, before + 4);
+  process.kill(victim.pid, 'SIGCONT');
+  await until('it is back', limit(3000), async () => {
+    const now = await cluster.workers();
+    return now.every((worker) => worker.status === 'online');
+  });
+  await stopped(cluster);
+});
+
+test('characters_that_come_as_several_tokens_are_never_cut', async (t) => {
+  const cluster = await start(t);
+  const pieces = [];
+  const prompt = '[reply 64] tell';
+  const stream = await cluster.stream(prompt, {seed: 1}, {onText: (_, bytes) => pieces.push(bytes)});
+  assert.match(stream.text, /é.*😀/u);
+  assert.ok(!stream.text.includes('\ufffd'));
+  for (const content of stream.contents) assert.ok(content.isWellFormed?.() ?? true);
+  new TextDecoder('utf-8', {fatal: true}).decode(Buffer.concat(pieces));
+  assert.equal((await cluster.ask(prompt, {seed: 1})).choices[0].message.content, stream.text);
+  // Cut at every length: a character that is not complete is left out or replaced, never halved.
+  const texts = await Promise.all(
+    Array.from({length: 50}, async (_, i) => {
+      const {choices} = await cluster.ask(prompt, {seed: 1, max_tokens: i + 1});
+      return choices[0].message.content;
+    }),
+  );
+  for (const text of texts) assert.ok(stream.text.startsWith(text.replace(/\ufffd$/, '')), text);
+  await stopped(cluster);
+});

@@ -1,0 +1,112 @@
+#include "config/config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static enum status check_text(struct config *config, const char *text, struct error *error) {
+    *error = (struct error){0};
+    config_init(config);
+    assert_int_equal(config_read_text(config, "x", text, strlen(text), error), STATUS_OK);
+    return config_check(config, error);
+}
+
+static void options_that_contradict_each_other_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        const char *param;
+    } rows[] = {
+        {"cluster: {nats: {mode: external}}", "cluster.nats.url"},
+        {"cluster: {nats: {url: 'nats://h'}}", "cluster.nats.url"},
+        {"cluster: {nats: {mode: external, url: 'h:4222'}}", "cluster.nats.url"},
+        {"cluster: {discovery: {heartbeat_interval_ms: 5001}}",
+         "cluster.controller.worker_offline_timeout_ms"},
+        {"cluster: {requestRouting: {retry: {retryDelayMs: 1001}}}",
+         "cluster.requestRouting.retry.maxDelayMs"},
+        {"cluster: {worker: {batch_tokens: 7}}", "cluster.worker.batch_tokens"},
+        {"cluster: {models: ['']}", "cluster.models"},
+        {"cluster: {models: [{path: a, name: ''}]}", "cluster.models"},
+        {"cluster: {models: ['dir/']}", "cluster.models"},
+        {"cluster: {models: [a/x.gguf, b/x-q8_0.gguf]}", "cluster.models"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct config config;
+        struct error error;
+        assert_int_equal(check_text(&config, rows[i].text, &error), STATUS_CONFIG_INVALID);
+        assert_string_equal(error.param, rows[i].param);
+        assert_memory_equal(error.message, rows[i].param, strlen(rows[i].param));
+        config_release(&config);
+    }
+}
+
+static void values_at_the_edge_of_a_contradiction_are_taken(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "cluster: {nats: {mode: external, url: 'nats://h:1,nats://g:2'}}",
+        "cluster: {discovery: {heartbeat_interval_ms: 5000}}",
+        "cluster: {requestRouting: {retry: {retryDelayMs: 1000}}}",
+        "cluster: {worker: {batch_tokens: 8}}",
+        "cluster: {models: [a/x.gguf, {path: b/x.gguf, name: y}]}",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        struct config config;
+        struct error error;
+        assert_int_equal(check_text(&config, texts[i], &error), STATUS_OK);
+        config_release(&config);
+    }
+}
+
+static void a_model_is_named_after_its_file_without_the_quantization(void **state) {
+    (void)state;
+    static const struct {
+        const char *path;
+        const char *name;
+    } rows[] = {
+        {"models/tiny-chat-q8_0.gguf", "tiny-chat"},
+        {"tiny-chat.Q4_K_M.gguf", "tiny-chat"},
+        {"/a.b/Llama-3.2-1B-Instruct-IQ2_XXS.GGUF", "Llama-3.2-1B-Instruct"},
+        {"x-f16.gguf", "x"},
+        {"x-BF16.gguf", "x"},
+        {"x-tq1_0.gguf", "x"},
+        {"x-mxfp4", "x"},
+        {"qwen2.5-0.5b.gguf", "qwen2.5-0.5b"},
+        {"phi-quick.gguf", "phi-quick"},
+        {"x-q.gguf", "x-q"},
+        {"q8_0.gguf", "q8_0"},
+        {"-q8_0.gguf", "-q8_0"},
+        {".gguf", ".gguf"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct config config;
+        struct error error;
+        config_init(&config);
+        assert_true(config_add_model(&config, NULL, rows[i].path));
+        assert_int_equal(config_check(&config, &error), STATUS_OK);
+        assert_string_equal(config.models[0].name, rows[i].name);
+        config_release(&config);
+    }
+}
+
+static void a_given_name_is_kept(void **state) {
+    (void)state;
+    struct config config;
+    struct error error;
+    config_init(&config);
+    assert_true(config_add_model(&config, "mine-q8_0", "x.gguf"));
+    assert_int_equal(config_check(&config, &error), STATUS_OK);
+    assert_string_equal(config.models[0].name, "mine-q8_0");
+    config_release(&config);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(options_that_contradict_each_other_are_refused),
+        cmocka_unit_test(values_at_the_edge_of_a_contradiction_are_taken),
+        cmocka_unit_test(a_model_is_named_after_its_file_without_the_quantization),
+        cmocka_unit_test(a_given_name_is_kept),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,117 @@
+#include "config/options.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* Another value than the default for every option. */
+static void change_all(struct config *config) {
+    for (size_t i = 0; i < option_count; i++) {
+        const struct option *option = &option_table[i];
+        char why[OPTION_WHY_MAX];
+        char scratch[32];
+        const char *value = "a\"b\\c #: \xC3\xA4\xF0\x9F\x98\x80\xC2\x85\xEF\xBB\xBF'";
+        if (option->kind == OPTION_INT)
+            value = strcmp(option_value(option, config, scratch), "97") == 0 ? "98" : "97";
+        else if (option->kind == OPTION_BOOL)
+            value = strcmp(option->initial, "true") == 0 ? "false" : "true";
+        else if (option->choices)
+            value = option->choices[option->choices[1] ? 1 : 0];
+        else if (option->kind == OPTION_ID)
+            value = "true";
+        if (!option_store(option, config, value, strlen(value), why))
+            assert_true(option_store(option, config, "1025", 4, why) ||
+                        option_store(option, config, "64", 2, why));
+    }
+    assert_true(config_add_model(config, NULL, "/a b/c: d #.gguf"));
+    assert_true(config_add_model(config, "- n", "~"));
+}
+
+static void written_yaml_is_read_back_the_same(void **state) {
+    (void)state;
+    struct config config;
+    struct config copy;
+    struct error error;
+    struct buf first;
+    struct buf second;
+    config_init(&config);
+    config_init(&copy);
+    change_all(&config);
+    buf_init(&first, 0);
+    buf_init(&second, 0);
+    config_write_yaml(&config, &first);
+    assert_int_equal(config_read_text(&copy, "x", first.data, first.len, &error), STATUS_OK);
+    config_write_yaml(&copy, &second);
+    assert_string_equal(first.data, second.data);
+    for (size_t i = 0; i < option_count; i++) {
+        char a[32];
+        char b[32];
+        assert_string_equal(option_value(&option_table[i], &copy, a),
+                            option_value(&option_table[i], &config, b));
+    }
+    assert_int_equal(copy.model_count, 2);
+    assert_string_equal(copy.models[0].path, config.models[0].path);
+    assert_null(copy.models[0].name);
+    assert_string_equal(copy.models[1].name, "- n");
+    assert_string_equal(copy.models[1].path, "~");
+    buf_release(&first);
+    buf_release(&second);
+    config_release(&config);
+    config_release(&copy);
+}
+
+static void the_example_holds_the_defaults(void **state) {
+    (void)state;
+    struct config config;
+    struct error error;
+    struct buf example;
+    struct buf defaults;
+    struct buf read;
+    buf_init(&example, 0);
+    buf_init(&defaults, 0);
+    buf_init(&read, 0);
+    config_init(&config);
+    config_write_yaml(&config, &defaults);
+    config_write_example(&example);
+    assert_int_equal(config_read_text(&config, "x", example.data, example.len, &error), STATUS_OK);
+    config_write_yaml(&config, &read);
+    assert_string_equal(read.data, defaults.data);
+    for (const char *line = example.data; *line; line += strcspn(line, "\n") + 1)
+        assert_true(strcspn(line, "\n") <= 110);
+    config_release(&config);
+    buf_release(&example);
+    buf_release(&defaults);
+    buf_release(&read);
+}
+
+static void reference_and_help_name_every_option(void **state) {
+    (void)state;
+    struct buf page;
+    struct buf help;
+    buf_init(&page, 0);
+    buf_init(&help, 0);
+    config_write_reference(&page);
+    config_write_flags(&help);
+    for (size_t i = 0; i < option_count; i++) {
+        char flag[64] = "`--";
+        strncat(flag, option_table[i].flag, 50);
+        assert_non_null(strstr(help.data, flag + 1));
+        strncat(flag, "`", 1);
+        assert_non_null(strstr(page.data, flag));
+    }
+    assert_non_null(strstr(help.data, "--config"));
+    assert_non_null(strstr(help.data, "--model"));
+    buf_release(&page);
+    buf_release(&help);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(written_yaml_is_read_back_the_same),
+        cmocka_unit_test(the_example_holds_the_defaults),
+        cmocka_unit_test(reference_and_help_name_every_option),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
