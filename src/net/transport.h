@@ -97,7 +97,7 @@ struct transport *transport_nats_open(const struct nats_options *options, struct
                                       struct error *error);
 
 /* A bus in memory: each transport opened on it is one client, with a loop of its own or a shared one.
- * For tests: messages can be held back, dropped or duplicated by a filter. */
+ * For tests. */
 struct memory_bus;
 struct memory_bus *memory_bus_new(void);
 void memory_bus_free(struct memory_bus *bus); /* after all its transports are closed */
