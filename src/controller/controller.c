@@ -87,7 +87,7 @@ static void on_link(bool up, void *arg) {
     struct controller *controller = arg;
     if (up) {
         log_info("connected to NATS again");
-        inbox_discover(controller);
+        controller_discover(controller);
     } else {
         log_warn("connection to NATS lost");
     }
@@ -131,18 +131,18 @@ static enum status start_parts(struct controller *controller, struct error *erro
     if (!balancer_init(&controller->balancer, controller->config->balancing.strategy, rng_u64()))
         return error_set(error, STATUS_CONFIG_INVALID, "cluster.loadBalancing.strategy",
                          "\"%s\" is no strategy", controller->config->balancing.strategy);
-    if (!loop_timer_init(&controller->tick_timer, controller->loop, inbox_tick, controller) ||
+    if (!loop_timer_init(&controller->tick_timer, controller->loop, controller_tick, controller) ||
         !loop_timer_init(&controller->drain_timer, controller->loop, on_drain_limit, controller) ||
         !loop_defer_init(&controller->reap, controller->loop, reap_ended, controller))
         return error_set(error, STATUS_START_FAILED, NULL, "out of memory");
-    enum status status = inbox_subscribe(controller);
+    enum status status = controller_subscribe(controller);
     if (status != STATUS_OK)
         return error_set(error, status, NULL, "the controller could not subscribe: %s", status_text(status));
     if (start_http(controller, error) != STATUS_OK)
         return error->status;
     transport_on_link(controller->transport, on_link, controller);
-    inbox_discover(controller);
-    inbox_tick(controller);
+    controller_discover(controller);
+    controller_tick(controller);
     return STATUS_OK;
 }
 

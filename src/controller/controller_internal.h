@@ -88,9 +88,9 @@ void cluster_api_stats_reply(struct controller *controller, uint64_t ticket,
 void cluster_api_release(struct controller *controller);
 
 /* inbox.c: what workers say */
-MUST_USE enum status inbox_subscribe(struct controller *controller);
-void inbox_discover(struct controller *controller);
-void inbox_tick(void *arg);
+MUST_USE enum status controller_subscribe(struct controller *controller);
+void controller_discover(struct controller *controller);
+void controller_tick(void *arg);
 
 /* controller.c: a request is over; it is freed at the end of the tick. */
 void controller_request_ended(struct controller *controller, struct request *request);

@@ -184,7 +184,7 @@ static void on_reply(const struct transport_message *message, void *arg) {
     }
 }
 
-enum status inbox_subscribe(struct controller *controller) {
+enum status controller_subscribe(struct controller *controller) {
     char replies[WIRE_SUBJECT_MAX];
     wire_subject_replies(replies, controller->id);
     const struct {
@@ -203,7 +203,7 @@ enum status inbox_subscribe(struct controller *controller) {
     return STATUS_OK;
 }
 
-void inbox_discover(struct controller *controller) {
+void controller_discover(struct controller *controller) {
     buf_clear(&controller->scratch);
     wire_write_discover(&controller->scratch, controller->id);
     if (transport_publish(controller->transport, WIRE_SUBJECT_DISCOVER, NULL, controller->scratch.data,
@@ -211,7 +211,7 @@ void inbox_discover(struct controller *controller) {
         log_warn("workers not asked to register; their heartbeats will do");
 }
 
-void inbox_tick(void *arg) {
+void controller_tick(void *arg) {
     struct controller *controller = arg;
     /* While our own link is down every worker is silent: that says nothing about them. */
     if (transport_is_up(controller->transport))

@@ -24,6 +24,9 @@ struct engine;
 
 enum { ENGINE_TOKEN_NONE = -1, ENGINE_PIECE_MAX = 512 };
 
+/* Numbers of the KV cache. AUTO: the fastest two-byte kind of this machine. */
+enum engine_cache_type { ENGINE_CACHE_AUTO, ENGINE_CACHE_F16, ENGINE_CACHE_BF16, ENGINE_CACHE_Q8_0 };
+
 struct engine_options {
     const char *model_path; /* a GGUF file; the fake engine reads only its name */
     int32_t slots;          /* >= 1 */
@@ -31,6 +34,7 @@ struct engine_options {
     int32_t batch_tokens;   /* most tokens in one step, >= slots */
     int32_t threads;        /* 0: one for each core this process may use */
     int32_t gpu_layers;     /* -1: all that fit; 0: none */
+    enum engine_cache_type cache_type;
     /* Called on the loading thread with 0..100; false aborts the load. May be NULL. */
     bool (*on_progress)(int32_t percent, void *arg);
     void *arg;

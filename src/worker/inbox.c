@@ -19,17 +19,6 @@ static void refuse(struct worker *worker, const struct wire_job *wire, const str
     emit_flush(&worker->emitter);
 }
 
-static bool take_early_cancel(struct worker *worker, const char *key, int64_t now_ms) {
-    for (size_t i = 0; i < EARLY_CANCELS_MAX; i++) {
-        struct early_cancel *early = &worker->early[i];
-        if (early->until_ms > now_ms && strcmp(early->key, key) == 0) {
-            early->until_ms = 0;
-            return true;
-        }
-    }
-    return false;
-}
-
 static struct runner *find_runner(struct worker *worker, const char *model) {
     for (size_t i = 0; i < worker->runner_count; i++) {
         if (strcmp(runner_model(worker->runners[i]), model) == 0)
@@ -41,7 +30,7 @@ static struct runner *find_runner(struct worker *worker, const char *model) {
 /* NULL: refused, with the reason in `error`. */
 static struct runner *admit(struct worker *worker, const struct wire_job *wire, const char *key,
                             int64_t now_ms, struct error *error) {
-    if (take_early_cancel(worker, key, now_ms)) {
+    if (early_cancels_take(&worker->early_cancels, key, now_ms)) {
         error_set(error, STATUS_CANCELLED, NULL, "the request was cancelled before its job arrived");
         return NULL;
     }
@@ -126,13 +115,10 @@ static void on_cancel(const struct transport_message *message, void *arg) {
     char key[JOB_KEY_MAX];
     job_key(key, cancel.request_id, cancel.attempt);
     struct job *job = map_find(&worker->jobs, key);
-    if (job) {
+    if (job)
         runner_cancel(job->runner, job);
-        return;
-    }
-    struct early_cancel *early = &worker->early[worker->early_next++ % EARLY_CANCELS_MAX];
-    memcpy(early->key, key, sizeof early->key);
-    early->until_ms = clock_ms() + EARLY_CANCEL_MS;
+    else
+        early_cancels_add(&worker->early_cancels, key, clock_ms());
 }
 
 static void reply_info(struct worker *worker, const char *subject) {
@@ -179,7 +165,7 @@ static enum status subscribe(struct worker *worker, const char *subject, transpo
     return error_set(error, status, NULL, "could not subscribe to %s", subject);
 }
 
-enum status inbox_subscribe(struct worker *worker, struct error *error) {
+enum status worker_subscribe(struct worker *worker, struct error *error) {
     char subject[WIRE_SUBJECT_MAX];
     wire_subject_job(subject, worker->env.id);
     enum status status = subscribe(worker, subject, on_job, error);

@@ -124,6 +124,20 @@ static bool on_progress(int32_t percent, void *arg) {
     return !is_stopping(runner);
 }
 
+static enum engine_cache_type cache_type_of(enum cache_kind kind) {
+    switch (kind) {
+    case CACHE_KIND_AUTO:
+        return ENGINE_CACHE_AUTO;
+    case CACHE_KIND_F16:
+        return ENGINE_CACHE_F16;
+    case CACHE_KIND_BF16:
+        return ENGINE_CACHE_BF16;
+    case CACHE_KIND_Q8_0:
+        return ENGINE_CACHE_Q8_0;
+    }
+    return ENGINE_CACHE_AUTO;
+}
+
 static struct engine_options options_of(struct runner *runner) {
     const struct config *config = runner->env.config;
     return (struct engine_options){
@@ -133,6 +147,7 @@ static struct engine_options options_of(struct runner *runner) {
         .batch_tokens = (int32_t)config->worker.batch_tokens,
         .threads = (int32_t)config->worker.threads,
         .gpu_layers = (int32_t)config->worker.gpu_layers,
+        .cache_type = cache_type_of(config->worker.cache_type),
         .on_progress = on_progress,
         .arg = runner,
         .fake_step_us = config->worker.fake_step_us,

@@ -276,7 +276,7 @@ struct worker *worker_new(const struct worker_env *env, struct error *error) {
         worker_free(worker);
         return NULL;
     }
-    if (inbox_subscribe(worker, error) != STATUS_OK) {
+    if (worker_subscribe(worker, error) != STATUS_OK) {
         worker_free(worker);
         return NULL;
     }

@@ -1,24 +1,12 @@
-/* What worker.c (life, heartbeat, drain) and inbox.c (messages) share. All of it belongs to the loop thread.
- */
+/* What worker.c (life, heartbeat, drain) and inbox.c (messages) share. All of it is the loop thread's. */
 #pragma once
 
 #include "base/map.h"
+#include "worker/early_cancels.h"
 #include "worker/emit.h"
 #include "worker/log_gate.h"
 #include "worker/runner.h"
 #include "worker/worker.h"
-
-enum {
-    /* Cancels that came before their job: the subscriptions of jobs and cancels are not ordered against each
-     * other. More than this many at once, or older ones, belong to jobs that are over. */
-    EARLY_CANCELS_MAX = 64,
-    EARLY_CANCEL_MS = 5000,
-};
-
-struct early_cancel {
-    char key[JOB_KEY_MAX];
-    int64_t until_ms;
-};
 
 struct worker {
     struct worker_env env;
@@ -30,8 +18,7 @@ struct worker {
     struct map jobs; /* key -> struct job, owned */
     struct emitter emitter;
     bool emit_lost; /* set by the emitter when a message could not be published */
-    struct early_cancel early[EARLY_CANCELS_MAX];
-    size_t early_next;
+    struct early_cancels early_cancels;
     struct log_gate invalid_gate;
     /* For worker_load. */
     uint64_t jobs_accepted;
@@ -54,7 +41,7 @@ struct worker {
 };
 
 /* inbox.c */
-MUST_USE enum status inbox_subscribe(struct worker *worker, struct error *error);
+MUST_USE enum status worker_subscribe(struct worker *worker, struct error *error);
 
 /* worker.c */
 void worker_register(struct worker *worker);
