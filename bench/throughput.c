@@ -1,10 +1,11 @@
-/* Tokens a second and time to first token of our full path (HTTP, controller, NATS, worker) next to llama-server
- * built from the same llama.cpp, with the same model, prompts and number of clients, in one run.
+/* Tokens a second and time to first token of our full path (HTTP, controller, NATS, worker) next to
+ * llama-server built from the same llama.cpp, with the same model, prompts and number of clients, in one run.
  *
- * The machine is noisy: each round measures both one after the other, in changing order, and what is printed is
- * the median of the rounds and of the rounds' ratios.
+ * The machine is noisy: each round measures both one after the other, in changing order, and what is printed
+ * is the median of the rounds and of the rounds' ratios.
  *
- *     bench_throughput --mlxd PATH --llama-server PATH --model GGUF [--rounds N] [--requests N] [--max-tokens N]
+ *     bench_throughput --mlxd PATH --llama-server PATH --model GGUF [--rounds N] [--requests N] [--max-tokens
+ * N]
  *                      [--clients 1,8,32] [--slots N] [--context N] */
 #include <stddef.h>
 #include <stdio.h>
@@ -61,8 +62,10 @@ static int parse_levels(const char *text, int *out) {
 }
 
 static void usage(void) {
-    fprintf(stderr, "usage: bench_throughput --mlxd PATH --llama-server PATH --model GGUF [--rounds N] [--requests N]\n"
-                    "       [--max-tokens N] [--clients 1,8,32] [--slots N] [--context N] [--threads N] [--logs DIR]\n");
+    fprintf(
+        stderr,
+        "usage: bench_throughput --mlxd PATH --llama-server PATH --model GGUF [--rounds N] [--requests N]\n"
+        "       [--max-tokens N] [--clients 1,8,32] [--slots N] [--context N] [--threads N] [--logs DIR]\n");
     exit(2);
 }
 
@@ -81,11 +84,11 @@ static void read_options(int argc, char **argv, struct options *o) {
             const char *flag;
             const char **text;
             int *number;
-        } flags[] = {{"--mlxd", &o->mlxd, NULL},         {"--llama-server", &o->llama_server, NULL},
-                     {"--model", &o->model, NULL},       {"--logs", &o->log_dir, NULL},
-                     {"--rounds", NULL, &o->rounds},     {"--requests", NULL, &o->requests},
-                     {"--slots", NULL, &o->slots},       {"--max-tokens", NULL, &o->max_tokens},
-                     {"--context", NULL, &o->context},   {"--threads", NULL, &o->threads}};
+        } flags[] = {{"--mlxd", &o->mlxd, NULL},       {"--llama-server", &o->llama_server, NULL},
+                     {"--model", &o->model, NULL},     {"--logs", &o->log_dir, NULL},
+                     {"--rounds", NULL, &o->rounds},   {"--requests", NULL, &o->requests},
+                     {"--slots", NULL, &o->slots},     {"--max-tokens", NULL, &o->max_tokens},
+                     {"--context", NULL, &o->context}, {"--threads", NULL, &o->threads}};
         size_t f = 0;
         while (f < ARRAY_LEN(flags) && strcmp(flags[f].flag, name) != 0)
             f++;
@@ -113,9 +116,19 @@ static void start_ours(const struct options *o, struct server *server) {
     snprintf(threads, sizeof(threads), "%d", o->threads);
     snprintf(model, sizeof(model), "bench=%s", o->model);
     snprintf(log, sizeof(log), "%s/bench-mlxd.log", o->log_dir);
-    char *argv[] = {(char *)o->mlxd, (char *)"serve", (char *)"--port", port, (char *)"--model", model,
-                    (char *)"--max-batch-size", slots, (char *)"--context-tokens", context,
-                    (char *)"--threads", threads, NULL};
+    char *argv[] = {(char *)o->mlxd,
+                    (char *)"serve",
+                    (char *)"--port",
+                    port,
+                    (char *)"--model",
+                    model,
+                    (char *)"--max-batch-size",
+                    slots,
+                    (char *)"--context-tokens",
+                    context,
+                    (char *)"--threads",
+                    threads,
+                    NULL};
     process_start(&server->process, server->name, log, argv);
     process_wait_ready(&server->process, server->port, "/health/ready", 120, log);
 }
@@ -130,9 +143,23 @@ static void start_peer(const struct options *o, struct server *server) {
     snprintf(context, sizeof(context), "%d", o->context * o->slots);
     snprintf(threads, sizeof(threads), "%d", o->threads ? o->threads : -1);
     snprintf(log, sizeof(log), "%s/bench-llama-server.log", o->log_dir);
-    char *argv[] = {(char *)o->llama_server, (char *)"--host", (char *)"127.0.0.1", (char *)"--port", port,
-                    (char *)"-m", (char *)o->model, (char *)"-np", slots, (char *)"-c", context,
-                    (char *)"-t", threads, (char *)"--alias", (char *)"bench", (char *)"--jinja", NULL};
+    char *argv[] = {(char *)o->llama_server,
+                    (char *)"--host",
+                    (char *)"127.0.0.1",
+                    (char *)"--port",
+                    port,
+                    (char *)"-m",
+                    (char *)o->model,
+                    (char *)"-np",
+                    slots,
+                    (char *)"-c",
+                    context,
+                    (char *)"-t",
+                    threads,
+                    (char *)"--alias",
+                    (char *)"bench",
+                    (char *)"--jinja",
+                    NULL};
     process_start(&server->process, server->name, log, argv);
     process_wait_ready(&server->process, server->port, "/health", 120, log);
 }
@@ -174,10 +201,12 @@ static void print_figure(const char *what, const struct sample *ours, const stru
         b[i] = *(const double *)((const char *)&theirs[i] + offset);
         ratio[i] = a[i] / b[i];
     }
-    printf("  %-18s %10.1f %14.1f %8.2f\n", what, median(a, rounds), median(b, rounds), median(ratio, rounds));
+    printf("  %-18s %10.1f %14.1f %8.2f\n", what, median(a, rounds), median(b, rounds),
+           median(ratio, rounds));
 }
 
-static void compare_at(const struct options *o, const struct server *ours, const struct server *theirs, int clients) {
+static void compare_at(const struct options *o, const struct server *ours, const struct server *theirs,
+                       int clients) {
     struct sample a[ROUNDS_MAX], b[ROUNDS_MAX];
     measure(o, ours, clients); /* warm up both */
     measure(o, theirs, clients);
@@ -201,8 +230,8 @@ int main(int argc, char **argv) {
     read_options(argc, argv, &options);
     start_ours(&options, &ours);
     start_peer(&options, &theirs);
-    printf("%s, %d slots of %d tokens, up to %d tokens a reply, median of %d rounds\n", options.model, options.slots,
-           options.context, options.max_tokens, options.rounds);
+    printf("%s, %d slots of %d tokens, up to %d tokens a reply, median of %d rounds\n", options.model,
+           options.slots, options.context, options.max_tokens, options.rounds);
     for (int i = 0; i < options.level_count; i++)
         compare_at(&options, &ours, &theirs, options.clients[i]);
     process_stop(&ours.process);

@@ -100,11 +100,12 @@ static void send_next(struct load *load, struct client *client) {
     if (load->sent == options->requests)
         return;
     char body[1024], head[256];
-    int len = snprintf(body, sizeof(body),
-                       "{\"model\":\"%s\",\"temperature\":0,\"max_tokens\":%d,\"stream\":true,"
-                       "\"stream_options\":{\"include_usage\":true},"
-                       "\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}]}",
-                       options->model, options->max_tokens, options->prompts[load->sent % options->prompt_count]);
+    int len =
+        snprintf(body, sizeof(body),
+                 "{\"model\":\"%s\",\"temperature\":0,\"max_tokens\":%d,\"stream\":true,"
+                 "\"stream_options\":{\"include_usage\":true},"
+                 "\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}]}",
+                 options->model, options->max_tokens, options->prompts[load->sent % options->prompt_count]);
     int head_len = snprintf(head, sizeof(head),
                             "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
                             "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n",

@@ -9,7 +9,7 @@
 struct load_options {
     int port;
     int clients;
-    int requests;          /* in all; the load stops by itself */
+    int requests; /* in all; the load stops by itself */
     const char *model;
     const char *const *prompts; /* taken in turn */
     int prompt_count;
@@ -18,7 +18,7 @@ struct load_options {
 
 struct load_result {
     double seconds;
-    uint64_t tokens;      /* completion tokens as the server counts them */
+    uint64_t tokens; /* completion tokens as the server counts them */
     uint64_t requests;
     uint64_t errors;      /* replies that were no complete stream */
     struct hist first_us; /* from sending a request to its first text */

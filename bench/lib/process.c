@@ -51,14 +51,16 @@ static bool answers_200(int port, const char *path) {
     if (fd < 0)
         return false;
     char text[256];
-    int len = snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", path);
+    int len =
+        snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", path);
     bool ok = write(fd, text, (size_t)len) == len;
     ssize_t got = ok ? read(fd, text, sizeof(text) - 1) : 0;
     close(fd);
     return got >= 12 && memcmp(text + 9, "200", 3) == 0;
 }
 
-void process_wait_ready(struct process *process, int port, const char *path, int limit_s, const char *log_path) {
+void process_wait_ready(struct process *process, int port, const char *path, int limit_s,
+                        const char *log_path) {
     for (int64_t end = clock_ms() + limit_s * 1000; clock_ms() < end; clock_sleep_us(50 * 1000)) {
         if (waitpid(process->pid, NULL, WNOHANG) == process->pid) {
             process->pid = 0;

@@ -13,7 +13,8 @@ struct process {
 void process_start(struct process *process, const char *name, const char *log_path, char *const argv[]);
 /* Polls GET `path` on the loopback port until it answers 200; exits with the log's path when the process ends
  * or `limit_s` passes. */
-void process_wait_ready(struct process *process, int port, const char *path, int limit_s, const char *log_path);
+void process_wait_ready(struct process *process, int port, const char *path, int limit_s,
+                        const char *log_path);
 /* SIGTERM, then SIGKILL after 10 s. */
 void process_stop(struct process *process);
 /* A loopback port that was free a moment ago. */

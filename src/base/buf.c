@@ -90,7 +90,7 @@ void buf_printf(struct buf *buf, const char *format, ...) {
         cut_to(buf, buf->len);
         return;
     }
-    if (len >= room) {
+    if (len > 0 && len >= room) { /* an empty text must not be written into `nothing` */
         va_start(args, format);
         vsnprintf(buf->data + buf->len, len + 1, format, args);
         va_end(args);

@@ -18,16 +18,18 @@ static const char *outcome_name(enum outcome outcome) {
     return "";
 }
 
+static const char errors_opening[] =
+    "# Errors\n\n"
+    "Made by `mlxd docs errors` from the table in `src/base/status.h`; edit that, not this page.\n\n"
+    "An error is answered in OpenAI's shape, an object `error` with `message`, `type`, `param` and `code`,\n"
+    "which is the first column; two codes are written as OpenAI's clients know them, `model_not_found` and\n"
+    "`context_length_exceeded`. *Retried*: the controller tries another worker before the client sees the\n"
+    "error. *Counts as*: what it says about the health of the worker that had the job.\n\n"
+    "| code | HTTP | type | retried | counts as | meaning |\n"
+    "|---|---|---|---|---|---|\n";
+
 static void write_errors(struct buf *out) {
-    buf_append_str(
-        out, "# Errors\n\n"
-             "Made by `mlxd docs errors` from the table in `src/base/status.h`; edit that, not this page.\n\n"
-             "An error is answered as "
-             "`{\"error\":{\"message\":...,\"type\":...,\"param\":...,\"code\":...}}`; `code` is the\n"
-             "first column. *Retried*: the controller tries another worker before the client sees the error. "
-             "*Counts as*:\n"
-             "what it says about the health of the worker that had the job.\n\n"
-             "| code | HTTP | type | retried | counts as | meaning |\n|---|---|---|---|---|---|\n");
+    buf_append_str(out, errors_opening);
     for (int i = STATUS_OK + 1; i < STATUS_COUNT; i++) {
         enum status status = (enum status)i;
         buf_printf(out, "| `%s` | %d | %s | %s | %s | %s |\n", status_name(status), status_http(status),

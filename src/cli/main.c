@@ -9,9 +9,9 @@ static int run_version(const struct cli_command *command, int argc, char **argv)
 
 static const struct cli_command commands[] = {
     {"serve", "[options]", "everything on this machine: NATS, a controller and workers",
-     "Starts a nats-server (unless --nats names one), a controller and workers, restarts what crashes, and "
-     "takes\n"
-     "all of it down in order on Ctrl-C or SIGTERM. Says where it listens when every worker is ready.",
+     "Starts a nats-server (unless --nats names one), a controller and workers, restarts what\n"
+     "crashes, and takes all of it down in order on Ctrl-C or SIGTERM. Says where it listens when\n"
+     "every worker is ready.",
      cli_serve},
     {"controller", "--nats URL [options]", "one controller, for a cluster of several machines",
      "Serves the OpenAI API and passes requests to the workers that are connected to the same NATS.",

@@ -155,8 +155,8 @@ static struct supervised *add_child(struct supervisor *supervisor, enum supervis
                           supervisor->config_path};
     memcpy(child->command.args, args, sizeof args);
     if (kind == SUPERVISED_WORKER) {
-        child->command.args[ARRAY_LEN(args)] = "--worker-id";
-        child->command.args[ARRAY_LEN(args) + 1] = child->name;
+        snprintf(child->id_flag, sizeof child->id_flag, "--worker-id=%s", name);
+        child->command.args[ARRAY_LEN(args)] = child->id_flag;
     }
     return child;
 }

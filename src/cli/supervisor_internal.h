@@ -17,7 +17,8 @@ enum supervised_kind { SUPERVISED_CONTROLLER, SUPERVISED_WORKER, SUPERVISED_NATS
 struct supervised {
     struct supervisor *supervisor;
     enum supervised_kind kind;
-    char name[SUPERVISED_NAME_MAX]; /* "worker-1"; of a worker also its id */
+    char name[SUPERVISED_NAME_MAX];         /* "worker-1"; of a worker also its id */
+    char id_flag[SUPERVISED_NAME_MAX + 16]; /* of a worker */
     char error_name[SUPERVISED_NAME_MAX + 8];
     char error_path[RUNTIME_PATH_MAX];
     struct child_command command;

@@ -2,6 +2,7 @@
 #include "config/options.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -65,8 +66,8 @@ static bool is_quantization(const char *part) {
 
 static void name_from_path(struct config_model *model) {
     const char *slash = strrchr(model->path, '/');
-    char name[CONFIG_TEXT_MAX + 1] = "";
-    strncat(name, slash ? slash + 1 : model->path, CONFIG_TEXT_MAX);
+    char name[CONFIG_TEXT_MAX + 1];
+    snprintf(name, sizeof name, "%s", slash ? slash + 1 : model->path);
     size_t len = strlen(name);
     if (len > 5 && strcasecmp(name + len - 5, ".gguf") == 0)
         name[len - 5] = '\0';

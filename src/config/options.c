@@ -47,8 +47,7 @@ const struct option option_table[] = {
            "embedded: `mlxd serve` runs a nats-server of its own. external: connect to the one at `url`."),
     TEXT("cluster.nats.url", "nats", 'n', nats.url, "", 0,
          "Address of an external NATS, nats://[user:password@]host:port[,more]. As a flag it also sets the "
-         "mode to "
-         "external."),
+         "mode to external."),
     TEXT("cluster.nats.server_path", "nats-server", 0, nats.server_path, "nats-server", 1,
          "The nats-server program for embedded mode; a name without a slash is looked up in PATH."),
     INT("cluster.nats.connect_wait_ms", "nats-connect-wait-ms", 0, nats.connect_wait_ms, "10000", 0,
@@ -61,8 +60,7 @@ const struct option option_table[] = {
        "Name of this controller. Empty: a random one at each start."),
     TEXT("cluster.controller.host", "host", 0, controller.host, "127.0.0.1", 1,
          "Address to listen on. There are no keys and no TLS yet, so only this machine is let in; 0.0.0.0 "
-         "lets every "
-         "machine in that can reach this one."),
+         "lets every machine in that can reach this one."),
     INT("cluster.controller.port", "port", 'p', controller.port, "8080", 0, 65535, "",
         "Port to listen on; 0 takes any free one."),
     BOOL("cluster.controller.reuse_port", "reuse-port", controller.reuse_port, "false",
@@ -121,13 +119,12 @@ const struct option option_table[] = {
         "Most tokens in one step of the engine; at least max_batch_size."),
     INT("cluster.worker.threads", "threads", 't', worker.threads, "0", 0, 1024, "threads",
         "Threads that compute. 0: one for each core this process may use; `mlxd serve` shares the cores "
-        "among its "
-        "workers."),
+        "among its workers."),
     INT("cluster.worker.gpu_layers", "gpu-layers", 0, worker.gpu_layers, "-1", -1, 10000, "layers",
         "Layers of the model that go to the GPU. -1: all that fit."),
     ONE_OF(OPTION_ENUM, "cluster.worker.cache_type", "cache-type", worker.cache_type, "auto", cache_names,
-           "Numbers of the KV cache. auto: bf16 where the processor computes with it (AVX512-BF16) and no GPU does "
-           "the work, else f16; both take two bytes. q8_0 takes about half."),
+           "Numbers of the KV cache. auto: bf16 where the processor computes with it (AVX512-BF16) and no "
+           "GPU does the work, else f16; both take two bytes. q8_0 takes about half."),
     INT("cluster.worker.drain_timeout_ms", "worker-drain-timeout-ms", 0, worker.drain_timeout_ms, "30000", 0,
         HOUR, "ms",
         "How long jobs under way may go on after SIGTERM. Under `mlxd serve` its stop_timeout_ms is the "
@@ -149,8 +146,7 @@ const struct option option_table[] = {
          "Folder in which `mlxd serve` makes the folder for its run. Empty: $XDG_RUNTIME_DIR, or else /tmp."),
     INT("cluster.serve.stop_timeout_ms", "stop-timeout-ms", 0, serve.stop_timeout_ms, "4000", 100, HOUR, "ms",
         "Time from SIGTERM until every process of `mlxd serve` is gone. Requests that take longer are cut "
-        "off; raise "
-        "it to let them finish."),
+        "off; raise it to let them finish."),
 };
 const size_t option_count = ARRAY_LEN(option_table);
 

@@ -165,7 +165,8 @@ bool option_store(const struct option *option, struct config *config, const char
     return false;
 }
 
-static_assert(sizeof(enum nats_mode) == sizeof(int) && sizeof(enum engine_kind) == sizeof(int),
+static_assert(sizeof(enum nats_mode) == sizeof(int) && sizeof(enum engine_kind) == sizeof(int) &&
+                  sizeof(enum cache_kind) == sizeof(int),
               "option_store copies an int");
 
 const char *option_value(const struct option *option, const struct config *config, char *scratch) {

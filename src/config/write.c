@@ -146,23 +146,26 @@ void config_write_yaml(const struct config *config, struct buf *out) {
     }
 }
 
+static const char opening[] =
+    "# Every option of mlxd with its default. Made by `mlxd docs yaml`.\n"
+    "# Use it with `mlxd serve --config FILE`; lines that are left out keep their default, and flags count\n"
+    "# more than the file.\n\n";
+
+static const char about_models[] =
+    "\n"
+    "  # The models that every worker serves: GGUF files, as a path or with a name of their own. Paths are\n"
+    "  # relative to the working folder. Without any, tiny-chat, which comes with mlxd, is served.\n"
+    "  # models:\n"
+    "  #   - /srv/models/Llama-3.2-1B-Instruct-Q4_K_M.gguf\n"
+    "  #   - name: small\n"
+    "  #     path: /srv/models/Qwen2.5-0.5B-Instruct-Q8_0.gguf\n"
+    "  models: []\n";
+
 void config_write_example(struct buf *out) {
     struct config config;
     config_init(&config);
-    buf_append_str(
-        out, "# Every option of mlxd with its default. Made by `mlxd docs yaml`.\n"
-             "# Use it with `mlxd serve --config FILE`; lines that are left out keep their default, and\n"
-             "# flags count more than the file.\n\n");
+    buf_append_str(out, opening);
     put_options(out, &config, true);
-    buf_append_str(
-        out, "\n"
-             "  # The models that every worker serves: GGUF files, as a path or with a name of their own.\n"
-             "  # Paths are relative to the working folder. `mlxd serve` without any takes tiny-chat, which\n"
-             "  # comes with it.\n"
-             "  # models:\n"
-             "  #   - /srv/models/Llama-3.2-1B-Instruct-Q4_K_M.gguf\n"
-             "  #   - name: small\n"
-             "  #     path: /srv/models/Qwen2.5-0.5B-Instruct-Q8_0.gguf\n"
-             "  models: []\n");
+    buf_append_str(out, about_models);
     config_release(&config);
 }

@@ -56,32 +56,29 @@ static void put_section(struct buf *out, const struct option_section *section) {
     }
 }
 
+static const char opening[] =
+    "# Configuration\n\n"
+    "Made by `mlxd docs config` from the table in `src/config/options.c`; edit that, not this page.\n\n"
+    "Every option has a default. A YAML file (`--config FILE`) overrides the defaults, flags override the\n"
+    "file. Flags are written `--flag value` or `--flag=value`. Unknown keys and flags, values of a wrong\n"
+    "type or out of range, keys given twice, and YAML anchors, aliases and tags are refused, with the file,\n"
+    "the line and what would be right. `config/cluster.yaml` holds every option with its default.\n\n"
+    "    mlxd serve --config config/cluster.yaml --workers 2 --model models/tiny-chat-q8_0.gguf\n";
+
+static const char about_models[] =
+    "\n## cluster.models\n\n"
+    "The models that every worker serves: a list of GGUF files, each a path or `{name: ..., path: ...}`.\n"
+    "Paths are relative to the working folder of the process. Without a name it is the file's name without\n"
+    "`.gguf` and without the suffix for its quantization: `tiny-chat-q8_0.gguf` is `tiny-chat`. No two\n"
+    "models may have the same name. The flag is `--model PATH` or `--model NAME=PATH` (`-m`), once for each\n"
+    "model; the first one replaces the models of the file. `mlxd serve` and `mlxd worker` without any model\n"
+    "take tiny-chat, which comes with the program.\n";
+
 void config_write_reference(struct buf *out) {
-    buf_append_str(
-        out,
-        "# Configuration\n\n"
-        "Made by `mlxd docs config` from the table in `src/config/options.c`; edit that, not this page.\n\n"
-        "Every option has a default. A YAML file (`--config FILE`) overrides the defaults, flags override "
-        "the file.\n"
-        "Flags are written `--flag value` or `--flag=value`. Unknown keys and flags, values of a wrong type "
-        "or out\n"
-        "of range, keys given twice, and YAML anchors, aliases and tags are refused, with the file, the line "
-        "and\n"
-        "what would be right. `config/cluster.yaml` holds every option with its default.\n\n"
-        "    mlxd serve --config config/cluster.yaml --workers 2 --model models/tiny-chat-q8_0.gguf\n");
+    buf_append_str(out, opening);
     for (size_t i = 0; i < option_section_count; i++)
         put_section(out, &option_sections[i]);
-    buf_append_str(
-        out,
-        "\n## cluster.models\n\nThe models that every worker serves: a list of GGUF files, each a path or\n"
-        "`{name: ..., path: ...}`. Paths are relative to the working folder of the process. Without a name "
-        "it "
-        "is\nthe file's name without `.gguf` and without the suffix for its quantization: "
-        "`tiny-chat-q8_0.gguf` "
-        "is\n`tiny-chat`. No two models may have the same name. The flag is `--model PATH` or `--model "
-        "NAME=PATH`\n(`-m`), once for each model; the first one replaces the models of the file. `mlxd "
-        "serve` "
-        "and\n`mlxd worker` without any model take tiny-chat, which comes with the program.\n");
+    buf_append_str(out, about_models);
 }
 
 /* The text from HELP_COLUMN on, broken between words. */

@@ -313,7 +313,9 @@ void cluster_api_worker(struct controller *controller, struct http_exchange *exc
 }
 
 void cluster_api_release(struct controller *controller) {
-    struct stats_query *query;
-    while ((query = TAILQ_FIRST(&controller->queries)))
+    struct stats_query *next;
+    for (struct stats_query *query = TAILQ_FIRST(&controller->queries); query; query = next) {
+        next = TAILQ_NEXT(query, link);
         answer_query(query, NULL);
+    }
 }

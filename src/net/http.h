@@ -34,7 +34,7 @@ struct http_options {
     size_t connections_max; /* more are refused with 503 and closed */
     size_t body_max_bytes;
     size_t head_max_bytes;
-    size_t write_high_bytes;  /* http_stream_write says false above; half of it calls the drained function */
+    size_t write_high_bytes;  /* http_stream_write says false above */
     int64_t head_timeout_ms;  /* from the first byte of a request to the end of its body */
     int64_t idle_timeout_ms;  /* keep-alive without a request */
     int64_t write_timeout_ms; /* a client that reads nothing of what waits for it */
@@ -72,7 +72,10 @@ const char *http_body(const struct http_exchange *exchange, size_t *len);
 /* Frees the body early: it is not needed while a long stream goes on. */
 void http_body_drop(struct http_exchange *exchange);
 
+/* `fn` is never called from inside the handler or a function of this header, but for http_server_free. */
 void http_on_close(struct http_exchange *exchange, http_close_fn *fn, void *arg);
+/* Closes the connection at once; the exchange is dead afterwards and on_close is not called. */
+void http_abort(struct http_exchange *exchange);
 
 /* Before http_reply or http_stream_start; a value with a line break in it is refused by dropping the header.
  */

@@ -118,6 +118,6 @@ bool text_filter_add(struct text_filter *filter, const char *piece, size_t len, 
 }
 
 void text_filter_finish(struct text_filter *filter, struct buf *out) {
-    show(filter->held.data, filter->held.len, false, out);
+    show(filter->held.data, filter->held.len, true, out);
     buf_clear(&filter->held);
 }

@@ -11,8 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cmocka.h>
 #include <jansson.h>
+#include <cmocka.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -173,7 +173,9 @@ static void take_reply(struct call *call, struct buf *in) {
     call->reply = chunked ? join_chunks(end + 4, len) : strndup(end + 4, len);
 }
 
-static void mark_done(void *arg) { ((struct call *)arg)->done = true; }
+static void mark_done(void *arg) {
+    ((struct call *)arg)->done = true;
+}
 
 static void *run_call(void *arg) {
     struct call *call = arg;
@@ -198,7 +200,8 @@ static void *run_call(void *arg) {
     return NULL;
 }
 
-void call_begin(struct call *call, struct cluster *cluster, const char *method, const char *path, const char *body) {
+void call_begin(struct call *call, struct cluster *cluster, const char *method, const char *path,
+                const char *body) {
     size_t leave_after_bytes = call->leave_after_bytes;
     *call = (struct call){.cluster = cluster,
                           .method = method,

@@ -1,5 +1,5 @@
-/* A whole cluster in one process: one controller and some workers with the fake engine on a bus in memory, all
- * loops on the test's thread; clients are threads that speak real HTTP over loopback. */
+/* A whole cluster in one process: one controller and some workers with the fake engine on a bus in memory,
+ * all loops on the test's thread; clients are threads that speak real HTTP over loopback. */
 #pragma once
 
 #include <pthread.h>
@@ -50,16 +50,17 @@ struct call {
     struct cluster *cluster;
     const char *method;
     const char *path;
-    const char *body;           /* NULL: none */
-    size_t leave_after_bytes;   /* > 0: the client leaves after that much of the reply */
+    const char *body;         /* NULL: none */
+    size_t leave_after_bytes; /* > 0: the client leaves after that much of the reply */
     /* out */
-    int status;                 /* 0: no reply */
-    char *reply;                /* the body, chunks joined; NUL-terminated; freed by call_release */
+    int status;  /* 0: no reply */
+    char *reply; /* the body, chunks joined; NUL-terminated; freed by call_release */
     char *head;
     bool done;
     pthread_t thread;
 };
-void call_begin(struct call *call, struct cluster *cluster, const char *method, const char *path, const char *body);
+void call_begin(struct call *call, struct cluster *cluster, const char *method, const char *path,
+                const char *body);
 /* Runs the loop until all calls are done. */
 void call_finish(struct call *calls, size_t count);
 void call_release(struct call *call);

@@ -15,7 +15,8 @@
 enum { BODY_MAX = 4096 };
 
 static void write_body(char *out, const char *prompt, const char *more) {
-    snprintf(out, BODY_MAX, "{\"model\":\"fake\",\"seed\":7,\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}]%s}",
+    snprintf(out, BODY_MAX,
+             "{\"model\":\"fake\",\"seed\":7,\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}]%s}",
              prompt, more);
 }
 
@@ -169,7 +170,9 @@ static void a_killed_worker_costs_the_next_request_nothing(void **state) {
     cluster_stop(&cluster);
 }
 
-static bool is_running(void *arg) { return worker_number(arg, "worker-1", "running") == 1; }
+static bool is_running(void *arg) {
+    return worker_number(arg, "worker-1", "running") == 1;
+}
 
 static bool one_is_running(void *arg) {
     return worker_number(arg, "worker-1", "running") + worker_number(arg, "worker-2", "running") == 1;
@@ -287,8 +290,12 @@ static void a_frozen_worker_is_suspect_and_its_job_moves(void **state) {
     cluster_stop(&cluster);
 }
 
-static void drained(void *arg) { *(bool *)arg = true; }
-static bool is_set(void *arg) { return *(bool *)arg; }
+static void drained(void *arg) {
+    *(bool *)arg = true;
+}
+static bool is_set(void *arg) {
+    return *(bool *)arg;
+}
 
 static void a_draining_controller_finishes_what_runs(void **state) {
     (void)state;

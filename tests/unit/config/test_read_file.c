@@ -174,21 +174,25 @@ static void the_list_of_models_is_bounded_and_replaces_the_one_before(void **sta
     (void)state;
     struct config config;
     struct error error;
-    char text[1024] = "cluster: {models: [a";
+    struct buf text;
+    buf_init(&text, 0);
+    buf_append_str(&text, "cluster: {models: [a");
     for (int i = 0; i < CONFIG_MODELS_MAX - 1; i++)
-        strncat(text, ",b", 2);
-    size_t len = strlen(text);
-    strncat(text, "]}", 2);
-    assert_int_equal(read_text(&config, text, &error), STATUS_OK);
+        buf_append_str(&text, ",b");
+    size_t len = text.len;
+    buf_append_str(&text, "]}");
+    assert_int_equal(read_text(&config, text.data, &error), STATUS_OK);
     assert_int_equal(config.model_count, CONFIG_MODELS_MAX);
     assert_int_equal(config_read_text(&config, "y", "cluster: {models: [z]}", 22, &error), STATUS_OK);
     assert_int_equal(config.model_count, 1);
     assert_string_equal(config.models[0].path, "z");
     config_release(&config);
-    memcpy(text + len, ",c]}", 5);
-    assert_int_equal(read_text(&config, text, &error), STATUS_CONFIG_INVALID);
+    text.len = len;
+    buf_append_str(&text, ",c]}");
+    assert_int_equal(read_text(&config, text.data, &error), STATUS_CONFIG_INVALID);
     assert_string_equal(error.message, "x.yaml:1: cluster.models: more than 32 models");
     config_release(&config);
+    buf_release(&text);
 }
 
 static void a_file_is_read_from_disk(void **state) {

@@ -2,6 +2,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,10 +13,10 @@ enum { ARGS_MAX = 16 };
 
 /* Splits at spaces. */
 static enum status read_flags(struct config *config, const char *line, struct error *error) {
-    char copy[512] = "";
+    char copy[512];
     char *argv[ARGS_MAX];
     int argc = 0;
-    strncat(copy, line, sizeof copy - 1);
+    snprintf(copy, sizeof copy, "%s", line);
     for (char *rest = copy, *word; (word = strsep(&rest, " "));) {
         if (*word && argc < ARGS_MAX)
             argv[argc++] = word;
@@ -82,8 +83,8 @@ static void flags_count_more_than_the_file_wherever_it_stands(void **state) {
     close(fd);
     struct config config;
     struct error error;
-    char line[256] = "--port 2 --model z --config ";
-    strncat(line, path, sizeof line - strlen(line) - 1);
+    char line[256];
+    snprintf(line, sizeof line, "--port 2 --model z --config %s", path);
     assert_int_equal(read_flags(&config, line, &error), STATUS_OK);
     assert_int_equal(config.controller.port, 2);
     assert_string_equal(config.controller.host, "h");

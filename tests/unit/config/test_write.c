@@ -2,6 +2,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -95,11 +96,11 @@ static void reference_and_help_name_every_option(void **state) {
     config_write_reference(&page);
     config_write_flags(&help);
     for (size_t i = 0; i < option_count; i++) {
-        char flag[64] = "`--";
-        strncat(flag, option_table[i].flag, 50);
-        assert_non_null(strstr(help.data, flag + 1));
-        strncat(flag, "`", 1);
+        char flag[64];
+        snprintf(flag, sizeof flag, "`--%s`", option_table[i].flag);
         assert_non_null(strstr(page.data, flag));
+        snprintf(flag, sizeof flag, "--%s", option_table[i].flag);
+        assert_non_null(strstr(help.data, flag));
     }
     assert_non_null(strstr(help.data, "--config"));
     assert_non_null(strstr(help.data, "--model"));

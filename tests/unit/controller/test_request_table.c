@@ -14,7 +14,9 @@ static bool is_waiting(enum request_state state) {
            state == REQUEST_BACKOFF;
 }
 
-static bool is_running(enum request_state state) { return is_waiting(state) && state != REQUEST_BACKOFF; }
+static bool is_running(enum request_state state) {
+    return is_waiting(state) && state != REQUEST_BACKOFF;
+}
 
 static void every_step_has_an_action_and_leads_to_a_state(void **state) {
     (void)state;
@@ -67,8 +69,9 @@ static void nothing_leaves_the_end(void **state) {
 /* What a worker or a timer sends may come after the end of a request without being a defect. */
 static void late_events_are_ignored_at_the_end(void **state) {
     (void)state;
-    const enum request_event late[] = {EVENT_ACCEPTED,  EVENT_STARTED, EVENT_TOKEN,    EVENT_FINISHED, EVENT_TRY_FAILED,
-                                       EVENT_TIMED_OUT, EVENT_DEADLINE, EVENT_CLIENT_GONE, EVENT_STOP};
+    const enum request_event late[] = {EVENT_ACCEPTED, EVENT_STARTED,     EVENT_TOKEN,
+                                       EVENT_FINISHED, EVENT_TRY_FAILED,  EVENT_TIMED_OUT,
+                                       EVENT_DEADLINE, EVENT_CLIENT_GONE, EVENT_STOP};
     for (size_t i = 0; i < sizeof(late) / sizeof(late[0]); i++)
         assert_int_equal(request_row(REQUEST_ENDED, late[i])->kind, ROW_IGNORE);
 }

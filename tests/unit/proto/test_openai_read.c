@@ -37,12 +37,14 @@ static void every_field_arrives(void **state) {
     (void)state;
     struct chat_request chat;
     struct error error;
-    const char *body = "{" GOOD ",\"temperature\":0.5,\"top_p\":0.9,\"top_k\":40,\"min_p\":0.05,\"seed\":-1,"
-                       "\"max_tokens\":5,\"max_completion_tokens\":7,\"stop\":[\"a\",\"bc\"],"
-                       "\"presence_penalty\":-1.5,\"frequency_penalty\":1.5,\"priority\":\"high\",\"stream\":true,"
-                       "\"stream_options\":{\"include_usage\":true},\"session_id\":\"s1\",\"n\":1,\"user\":\"u\"}";
+    const char *body =
+        "{" GOOD ",\"temperature\":0.5,\"top_p\":0.9,\"top_k\":40,\"min_p\":0.05,\"seed\":-1,"
+        "\"max_tokens\":5,\"max_completion_tokens\":7,\"stop\":[\"a\",\"bc\"],"
+        "\"presence_penalty\":-1.5,\"frequency_penalty\":1.5,\"priority\":\"high\",\"stream\":true,"
+        "\"stream_options\":{\"include_usage\":true},\"session_id\":\"s1\",\"n\":1,\"user\":\"u\"}";
     assert_int_equal(read_text(body, &chat, &error), STATUS_OK);
-    assert_true(chat.sampling.temperature == 0.5 && chat.sampling.top_p == 0.9 && chat.sampling.min_p == 0.05);
+    assert_true(chat.sampling.temperature == 0.5 && chat.sampling.top_p == 0.9 &&
+                chat.sampling.min_p == 0.05);
     assert_true(chat.sampling.presence_penalty == -1.5 && chat.sampling.frequency_penalty == 1.5);
     assert_int_equal(chat.sampling.top_k, 40);
     assert_true(chat.sampling.seed == UINT64_MAX);
@@ -73,7 +75,8 @@ static void messages_are_normalized(void **state) {
         "{\"model\":\"m\",\"messages\":[{\"role\":\"developer\",\"content\":\"be kind\",\"extra\":1},"
         "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\"}]},"
         "{\"role\":\"tool\",\"content\":\"4\",\"tool_call_id\":\"1\"},"
-        "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":\"b\"}]}]}";
+        "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":"
+        "\"b\"}]}]}";
     assert_int_equal(read_text(body, &chat, &error), STATUS_OK);
     assert_string_equal(chat.messages_json,
                         "[{\"role\":\"system\",\"content\":\"be kind\"},"
@@ -111,7 +114,8 @@ static const struct {
     {"{\"model\":\"m\",\"messages\":[]}", STATUS_REQUEST_VALIDATION_FAILED, "messages", "empty"},
     {MESSAGE("7"), STATUS_REQUEST_VALIDATION_FAILED, "messages[0]", "an object"},
     {MESSAGE("{\"content\":\"x\"}"), STATUS_REQUEST_VALIDATION_FAILED, "messages[0].role", "absent"},
-    {MESSAGE("{\"role\":1,\"content\":\"x\"}"), STATUS_REQUEST_VALIDATION_FAILED, "messages[0].role", "a string"},
+    {MESSAGE("{\"role\":1,\"content\":\"x\"}"), STATUS_REQUEST_VALIDATION_FAILED, "messages[0].role",
+     "a string"},
     {MESSAGE("{\"role\":\"bot\",\"content\":\"x\"}"), STATUS_REQUEST_VALIDATION_FAILED, "messages[0].role",
      "system, developer, user"},
     {MESSAGE("{\"role\":\"user\"}"), STATUS_REQUEST_VALIDATION_FAILED, "messages[0].content", "absent"},
@@ -137,29 +141,34 @@ static const struct {
     {FIELD("\"top_k\":1.5"), STATUS_REQUEST_VALIDATION_FAILED, "top_k", "a fraction"},
     {FIELD("\"seed\":\"x\""), STATUS_REQUEST_VALIDATION_FAILED, "seed", "whole number"},
     {FIELD("\"presence_penalty\":3"), STATUS_REQUEST_VALIDATION_FAILED, "presence_penalty", "from -2 to 2"},
-    {FIELD("\"frequency_penalty\":-3"), STATUS_REQUEST_VALIDATION_FAILED, "frequency_penalty", "from -2 to 2"},
+    {FIELD("\"frequency_penalty\":-3"), STATUS_REQUEST_VALIDATION_FAILED, "frequency_penalty",
+     "from -2 to 2"},
     {FIELD("\"max_tokens\":0"), STATUS_REQUEST_VALIDATION_FAILED, "max_tokens", "from 1"},
     {FIELD("\"max_tokens\":-5"), STATUS_REQUEST_VALIDATION_FAILED, "max_tokens", "not -5"},
-    {FIELD("\"max_completion_tokens\":99999999999"), STATUS_REQUEST_VALIDATION_FAILED, "max_completion_tokens",
-     "not 99999999999"},
+    {FIELD("\"max_completion_tokens\":99999999999"), STATUS_REQUEST_VALIDATION_FAILED,
+     "max_completion_tokens", "not 99999999999"},
     {FIELD("\"n\":2"), STATUS_REQUEST_VALIDATION_FAILED, "n", "from 1 to 1"},
     {FIELD("\"stop\":7"), STATUS_REQUEST_VALIDATION_FAILED, "stop", "array of strings, not a number"},
     {FIELD("\"stop\":\"\""), STATUS_REQUEST_VALIDATION_FAILED, "stop", "1 to 128"},
     {FIELD("\"stop\":[\"a\",1]"), STATUS_REQUEST_VALIDATION_FAILED, "stop[1]", "a string"},
-    {FIELD("\"stop\":[\"a\",\"b\",\"c\",\"d\",\"e\"]"), STATUS_REQUEST_VALIDATION_FAILED, "stop", "at most 4"},
+    {FIELD("\"stop\":[\"a\",\"b\",\"c\",\"d\",\"e\"]"), STATUS_REQUEST_VALIDATION_FAILED, "stop",
+     "at most 4"},
     {FIELD("\"stream\":\"yes\""), STATUS_REQUEST_VALIDATION_FAILED, "stream", "true or false"},
-    {FIELD("\"stream_options\":{}"), STATUS_REQUEST_VALIDATION_FAILED, "stream_options", "when stream is true"},
-    {FIELD("\"stream\":true,\"stream_options\":1"), STATUS_REQUEST_VALIDATION_FAILED, "stream_options", "an object"},
+    {FIELD("\"stream_options\":{}"), STATUS_REQUEST_VALIDATION_FAILED, "stream_options",
+     "when stream is true"},
+    {FIELD("\"stream\":true,\"stream_options\":1"), STATUS_REQUEST_VALIDATION_FAILED, "stream_options",
+     "an object"},
     {FIELD("\"stream\":true,\"stream_options\":{\"include_usage\":1}"), STATUS_REQUEST_VALIDATION_FAILED,
      "stream_options.include_usage", "true or false"},
     {FIELD("\"priority\":3"), STATUS_REQUEST_VALIDATION_FAILED, "priority", "from 0 to 2"},
     {FIELD("\"priority\":\"urgent\""), STATUS_REQUEST_VALIDATION_FAILED, "priority", "high"},
     {FIELD("\"session_id\":\"\""), STATUS_REQUEST_VALIDATION_FAILED, "session_id", "1 to 128"},
-    {FIELD("\"tools\":[{\"type\":\"function\"}]"), STATUS_REQUEST_VALIDATION_FAILED, "tools", "not supported"},
+    {FIELD("\"tools\":[{\"type\":\"function\"}]"), STATUS_REQUEST_VALIDATION_FAILED, "tools",
+     "not supported"},
     {FIELD("\"logprobs\":true"), STATUS_REQUEST_VALIDATION_FAILED, "logprobs", "not supported"},
     {FIELD("\"logit_bias\":{\"5\":1}"), STATUS_REQUEST_VALIDATION_FAILED, "logit_bias", "not supported"},
-    {FIELD("\"response_format\":{\"type\":\"json_object\"}"), STATUS_REQUEST_VALIDATION_FAILED, "response_format",
-     "text"},
+    {FIELD("\"response_format\":{\"type\":\"json_object\"}"), STATUS_REQUEST_VALIDATION_FAILED,
+     "response_format", "text"},
 };
 
 static void bad_bodies_are_refused_by_field(void **state) {
@@ -170,7 +179,8 @@ static void bad_bodies_are_refused_by_field(void **state) {
         enum status status = read_text(bad[i].body, &chat, &error);
         if (status != bad[i].status || error.status != status || strcmp(error.param, bad[i].param) != 0 ||
             !strstr(error.message, bad[i].says))
-            fail_msg("%s: %s, param \"%s\", \"%s\"", bad[i].body, status_name(status), error.param, error.message);
+            fail_msg("%s: %s, param \"%s\", \"%s\"", bad[i].body, status_name(status), error.param,
+                     error.message);
         assert_null(chat.model);
         assert_null(chat.messages_json);
     }
@@ -225,9 +235,11 @@ static void too_many_messages_are_refused(void **state) {
     buf_init(&body, 0);
     buf_append_str(&body, "{\"model\":\"m\",\"messages\":[");
     for (int i = 0; i <= OPENAI_MESSAGES_MAX; i++)
-        buf_append_str(&body, i ? ",{\"role\":\"user\",\"content\":\"\"}" : "{\"role\":\"user\",\"content\":\"\"}");
+        buf_append_str(&body,
+                       i ? ",{\"role\":\"user\",\"content\":\"\"}" : "{\"role\":\"user\",\"content\":\"\"}");
     buf_append_str(&body, "]}");
-    assert_int_equal(openai_read_chat(body.data, body.len, 1, &chat, &error), STATUS_REQUEST_VALIDATION_FAILED);
+    assert_int_equal(openai_read_chat(body.data, body.len, 1, &chat, &error),
+                     STATUS_REQUEST_VALIDATION_FAILED);
     assert_string_equal(error.param, "messages");
     buf_release(&body);
 }

@@ -37,7 +37,8 @@ static struct worker_info info_of(const char *id, const char *incarnation) {
     return info;
 }
 
-static struct seen update(struct registry *registry, const char *id, const char *incarnation, int64_t now_ms) {
+static struct seen update(struct registry *registry, const char *id, const char *incarnation,
+                          int64_t now_ms) {
     struct seen seen = {0};
     struct worker_info info = info_of(id, incarnation);
     registry_update(registry, &info, now_ms, note, &seen);

@@ -7,7 +7,8 @@
 
 #include "route/retry.h"
 
-static const struct retry_config config = {.enabled = true, .max_retries = 2, .delay_ms = 100, .max_delay_ms = 250};
+static const struct retry_config config = {
+    .enabled = true, .max_retries = 2, .delay_ms = 100, .max_delay_ms = 250};
 
 static const struct {
     const char *claim;
@@ -15,20 +16,30 @@ static const struct {
     enum retry_verdict verdict;
 } rows[] = {
     {"a timeout is retried after a delay",
-     {.status = STATUS_WORKER_TIMEOUT, .remaining_ms = 10000}, RETRY_LATER},
+     {.status = STATUS_WORKER_TIMEOUT, .remaining_ms = 10000},
+     RETRY_LATER},
     {"nobody listening is retried at once",
-     {.status = STATUS_WORKER_UNAVAILABLE, .remaining_ms = 10000}, RETRY_NOW},
-    {"a full queue is retried at once", {.status = STATUS_WORKER_OVERLOADED, .remaining_ms = 10000}, RETRY_NOW},
+     {.status = STATUS_WORKER_UNAVAILABLE, .remaining_ms = 10000},
+     RETRY_NOW},
+    {"a full queue is retried at once",
+     {.status = STATUS_WORKER_OVERLOADED, .remaining_ms = 10000},
+     RETRY_NOW},
     {"a client error is not", {.status = STATUS_CONTEXT_LENGTH_EXCEEDED, .remaining_ms = 10000}, RETRY_NO},
     {"nothing is retried once text was shown",
-     {.status = STATUS_WORKER_TIMEOUT, .text_shown = true, .remaining_ms = 10000}, RETRY_NO},
+     {.status = STATUS_WORKER_TIMEOUT, .text_shown = true, .remaining_ms = 10000},
+     RETRY_NO},
     {"nothing is retried past the limit of retries",
-     {.status = STATUS_WORKER_UNAVAILABLE, .retries = 2, .remaining_ms = 10000}, RETRY_NO},
-    {"nothing is retried past the deadline", {.status = STATUS_WORKER_UNAVAILABLE, .remaining_ms = 0}, RETRY_NO},
+     {.status = STATUS_WORKER_UNAVAILABLE, .retries = 2, .remaining_ms = 10000},
+     RETRY_NO},
+    {"nothing is retried past the deadline",
+     {.status = STATUS_WORKER_UNAVAILABLE, .remaining_ms = 0},
+     RETRY_NO},
     {"one death of a worker is retried",
-     {.status = STATUS_WORKER_OFFLINE, .worker_deaths = 1, .remaining_ms = 10000}, RETRY_LATER},
+     {.status = STATUS_WORKER_OFFLINE, .worker_deaths = 1, .remaining_ms = 10000},
+     RETRY_LATER},
     {"the second death is not",
-     {.status = STATUS_WORKER_OFFLINE, .worker_deaths = 2, .retries = 1, .remaining_ms = 10000}, RETRY_NO},
+     {.status = STATUS_WORKER_OFFLINE, .worker_deaths = 2, .retries = 1, .remaining_ms = 10000},
+     RETRY_NO},
 };
 
 static void verdict_follows_the_rules(void **state) {
@@ -51,7 +62,8 @@ static void delay_is_jittered_below_a_growing_capped_ceiling(void **state) {
     rng_seed(&rng, 7);
     const int64_t ceilings[] = {100, 200, 250, 250};
     for (int64_t retries = 0; retries < 4; retries++) {
-        struct retry_case failed = {.status = STATUS_WORKER_TIMEOUT, .retries = retries, .remaining_ms = 10000};
+        struct retry_case failed = {
+            .status = STATUS_WORKER_TIMEOUT, .retries = retries, .remaining_ms = 10000};
         int64_t largest = 0, smallest = INT64_MAX, delay_ms;
         for (int i = 0; i < 2000; i++) {
             assert_int_equal(retry_decide(&many, &failed, &rng, &delay_ms), RETRY_LATER);

@@ -15,8 +15,8 @@ struct fixture {
     struct router router;
 };
 
-static void ignore_change(enum registry_change change, const struct registry_worker *worker, uint64_t old_generation,
-                          void *arg) {
+static void ignore_change(enum registry_change change, const struct registry_worker *worker,
+                          uint64_t old_generation, void *arg) {
     (void)change, (void)worker, (void)old_generation, (void)arg;
 }
 
@@ -33,8 +33,8 @@ static void teardown(struct fixture *fixture) {
     registry_release(&fixture->registry);
 }
 
-static struct registry_worker *add(struct fixture *fixture, const char *id, int32_t slots, enum model_state model,
-                                   enum worker_phase phase) {
+static struct registry_worker *add(struct fixture *fixture, const char *id, int32_t slots,
+                                   enum model_state model, enum worker_phase phase) {
     struct worker_info info = {.phase = phase, .model_count = 1, .incarnation = "a"};
     snprintf(info.id, sizeof(info.id), "%s", id);
     snprintf(info.models[0].name, sizeof(info.models[0].name), "m");
@@ -44,8 +44,8 @@ static struct registry_worker *add(struct fixture *fixture, const char *id, int3
     return registry_find(&fixture->registry, id);
 }
 
-static struct registry_worker *pick(struct fixture *fixture, const char *model, struct route_exclusion *exclusion,
-                                    struct error *error) {
+static struct registry_worker *pick(struct fixture *fixture, const char *model,
+                                    struct route_exclusion *exclusion, struct error *error) {
     static struct route_exclusion none;
     return router_pick(&fixture->router, model, exclusion ? exclusion : &none, error);
 }

@@ -108,8 +108,13 @@ static struct worker_load load_now(void) {
     return load;
 }
 
+static bool prompts_made(void *arg) {
+    return gate_prompts() >= *(const int *)arg;
+}
+
 /* Lets single steps through until so many jobs have slots. */
 static void step_until_starts(int starts) {
+    harness_wait(&t.harness, prompts_made, &starts);
     for (int i = 0; t.harness.starts < starts && i < 1000; i++) {
         gate_wait_arrival();
         harness_settle(&t.harness);
@@ -125,10 +130,6 @@ static void step(void) {
     harness_settle(&t.harness);
 }
 
-static bool prompts_made(void *arg) {
-    return gate_prompts() >= *(const int *)arg;
-}
-
 /* Submits jobs 0..count-1 whose texts differ and compares every reply with what the engine alone would say.
  */
 static struct buf expected[JOBS_MAX];
@@ -139,10 +140,12 @@ static void submit_expected(int index, struct wire_job *wire) {
     submit(wire);
 }
 
+/* Jobs 0..count-1 with texts of their own, long enough that none ends while others are still being started.
+ */
 static void submit_some(int count) {
     for (int i = 0; i < count; i++) {
         char text[64];
-        snprintf(text, sizeof text, "question number %d", i);
+        snprintf(text, sizeof text, "question number %d [reply %d]", i, 60 + i);
         struct wire_job wire = harness_job(i, text);
         submit_expected(i, &wire);
     }

@@ -1,0 +1,56 @@
+#include "cli/ready_text.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct buf write_text(const char *host, const struct cluster_view *view) {
+    struct config config;
+    struct buf text;
+    config_init(&config);
+    config_set_text(&config.controller.host, host);
+    config.controller.port = 8081;
+    buf_init(&text, 0);
+    ready_text_write(&config, view, &text);
+    config_release(&config);
+    return text;
+}
+
+static void the_text_is_complete(void **state) {
+    (void)state;
+    const struct cluster_view view = {
+        .workers_ready = 2, .models = {{"tiny-chat", 2, 0}, {"big", 1, 1}}, .model_count = 2};
+    struct buf text = write_text("0.0.0.0", &view);
+    assert_string_equal(
+        text.data,
+        "\nmlxd is ready.\n\n"
+        "  API      http://127.0.0.1:8081/v1\n"
+        "  Models   tiny-chat, big (1 of 2 workers could not load it)\n"
+        "  Workers  2\n"
+        "  Try      curl http://127.0.0.1:8081/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+        "             -d '{\"model\":\"tiny-chat\",\"messages\":[{\"role\":\"user\",\"content\":\"What is "
+        "the capital of "
+        "France?\"}]}'\n"
+        "  Stop     Ctrl-C\n\n");
+    buf_release(&text);
+}
+
+static void the_example_uses_a_model_that_works_and_survives_the_shell(void **state) {
+    (void)state;
+    const struct cluster_view view = {
+        .workers_ready = 1, .models = {{"broken", 0, 1}, {"it's \"x\"", 1, 0}}, .model_count = 2};
+    struct buf text = write_text("::1", &view);
+    assert_non_null(strstr(text.data, "curl http://[::1]:8081/v1/"));
+    assert_non_null(strstr(text.data, "-d '{\"model\":\"it'\\''s \\\"x\\\"\","));
+    buf_release(&text);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_text_is_complete),
+        cmocka_unit_test(the_example_uses_a_model_that_works_and_survives_the_shell),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
