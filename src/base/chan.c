@@ -130,7 +130,9 @@ static bool has_reason(const struct chan *chan) {
 
 /* Mutex held. Waits for an item or chan_wake. */
 static void wait_filled(struct chan *chan, int64_t wait_us) {
-    int64_t until = wait_us > 0 ? clock_us() + wait_us : 0;
+    int64_t until;
+    if (__builtin_add_overflow(clock_us(), wait_us, &until))
+        until = INT64_MAX;
     struct timespec end = {.tv_sec = until / 1000000, .tv_nsec = until % 1000000 * 1000};
     int result = 0;
     while (!has_reason(chan) && result == 0) {

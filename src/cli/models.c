@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -50,15 +51,27 @@ static bool find_default(char *path) {
     return false;
 }
 
-static enum status check_file(const struct config_model *model, struct error *error) {
-    const char *problem = NULL;
+/* What is no GGUF file is told here, before anything is started. */
+static const char *find_problem(const char *path) {
+    char magic[4] = "";
     struct stat st;
-    if (stat(model->path, &st) != 0)
-        problem = strerror(errno);
-    else if (S_ISDIR(st.st_mode))
-        problem = "it is a folder, not a GGUF file";
-    else if (access(model->path, R_OK) != 0)
-        problem = strerror(errno);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        const char *problem = strerror(errno);
+        if (fd >= 0)
+            close(fd);
+        return problem;
+    }
+    bool is_gguf = S_ISREG(st.st_mode) && read(fd, magic, sizeof magic) == sizeof magic &&
+                   memcmp(magic, "GGUF", sizeof magic) == 0;
+    close(fd);
+    if (S_ISDIR(st.st_mode))
+        return "it is a folder, not a GGUF file";
+    return is_gguf ? NULL : "it is not a GGUF file";
+}
+
+static enum status check_file(const struct config_model *model, struct error *error) {
+    const char *problem = find_problem(model->path);
     if (!problem)
         return STATUS_OK;
     char folder[256];

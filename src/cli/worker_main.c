@@ -19,10 +19,10 @@ static void drain(void *arg) {
 static void on_failed(void *arg) {
     struct worker_node *self = arg;
     struct error error;
+    size_t count = self->node.config.model_count;
     error_set(&error, STATUS_MODEL_LOAD_FAILED, "cluster.models",
-              "none of the %zu configured models could be loaded (%s%s); the log has the reason",
-              self->node.config.model_count, self->node.config.models[0].path,
-              self->node.config.model_count > 1 ? ", ..." : "");
+              "no model could be loaded (%.200s%s); the log has the reason", self->node.config.models[0].path,
+              count > 1 ? " and others" : "");
     self->node.exit_code = cli_fail("worker failed", &error);
     node_stop(&self->node);
 }

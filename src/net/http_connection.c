@@ -3,10 +3,9 @@
  * Reading stays armed in every state, so that a client that leaves is noticed at once. What it sends ahead
  * while a request is being answered is kept up to a bound; beyond it, it is thrown away and the connection
  * closed after the reply, as HTTP allows for requests that were sent ahead. */
-#include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
-#include <event2/util.h>
+#include <event2/event.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -69,6 +68,7 @@ void http_connection_close(struct http_connection *connection, bool tell) {
     connection->next = server->dead;
     server->dead = connection;
     server->stats.connections--;
+    server->refused_open -= connection->refused;
     bufferevent_free(connection->stream);
     connection->stream = NULL;
     loop_timer_release(&connection->timer);
@@ -114,7 +114,7 @@ void http_connection_finish_exchange(struct http_connection *connection) {
     connection->state = HTTP_IDLE;
     loop_timer_arm(&connection->timer, connection->server->options.idle_timeout_ms);
     http_parser_pause(&connection->parser, 0);
-    if (evbuffer_get_length(bufferevent_get_input(connection->stream)) > 0)
+    if (!connection->going_on && evbuffer_get_length(bufferevent_get_input(connection->stream)) > 0)
         http_connection_go_on_later(connection);
 }
 
@@ -176,6 +176,7 @@ void http_connection_go_on(struct http_connection *connection) {
     if (connection->broken)
         http_connection_close(connection, true);
     unsigned answered = 0;
+    connection->going_on = true;
     while (connection->state != HTTP_DEAD && answered < REQUESTS_PER_TURN && may_parse(connection)) {
         parse_some(connection);
         if (connection->state == HTTP_READING && connection->request_done) {
@@ -183,6 +184,7 @@ void http_connection_go_on(struct http_connection *connection) {
             answered++;
         }
     }
+    connection->going_on = false;
 }
 
 static void on_readable(struct bufferevent *stream, void *arg) {

@@ -14,7 +14,6 @@
 enum { HTTP_HEADERS_MAX = 128 };
 
 struct bufferevent;
-struct event;
 struct evconnlistener;
 
 /* Offsets into the text of the request. */
@@ -74,6 +73,8 @@ struct http_connection {
     bool overrun;         /* requests sent ahead were thrown away: the reply under way is the last */
     bool broken;          /* memory ran out while writing: what the client got is not whole */
     bool pending;         /* in server->pending */
+    bool going_on;        /* inside http_connection_go_on */
+    bool refused;         /* over connections_max */
     uint64_t thrown_away; /* bytes */
     int64_t linger_until_ms;
 };
@@ -88,8 +89,9 @@ struct http_server {
     struct http_connection *dead;    /* freed at the end of the tick */
     struct http_connection *pending; /* looked at again at the end of the tick */
     struct http_stats stats;
+    size_t refused_open; /* connections that only get told that there are too many */
     int port;
-    time_t date_at;
+    time_t date_at; /* `date` is of this second */
     char date[40];
 };
 

@@ -1,6 +1,5 @@
 #include "cli/cli.h"
 
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -43,19 +42,29 @@ static void a_path_that_is_not_there_is_named_with_advice(void **state) {
     config_release(&config);
 }
 
-static void a_file_that_is_there_is_taken(void **state) {
-    (void)state;
-    if (!MLX_WITH_LLAMA)
-        skip();
+static enum status find_file_with(const char *text, struct error *error) {
     char path[] = "/tmp/mlx-model-XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
-    struct config config;
-    struct error error;
-    assert_int_equal(find(ENGINE_KIND_LLAMA, path, &config, &error), STATUS_OK);
-    config_release(&config);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
     close(fd);
+    struct config config;
+    enum status status = find(ENGINE_KIND_LLAMA, path, &config, error);
+    config_release(&config);
     unlink(path);
+    return status;
+}
+
+static void a_gguf_file_is_taken_and_another_one_is_not(void **state) {
+    (void)state;
+    if (!MLX_WITH_LLAMA)
+        skip();
+    struct error error;
+    assert_int_equal(find_file_with("GGUF...", &error), STATUS_OK);
+    assert_int_equal(find_file_with("<!DOCTYPE html>", &error), STATUS_CONFIG_INVALID);
+    assert_non_null(strstr(error.message, "it is not a GGUF file"));
+    assert_int_equal(find_file_with("GGU", &error), STATUS_CONFIG_INVALID);
+    assert_int_equal(find_file_with("", &error), STATUS_CONFIG_INVALID);
 }
 
 static void the_fake_engine_needs_no_file(void **state) {
@@ -90,7 +99,7 @@ static void llama_is_refused_where_it_was_not_built_in(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_path_that_is_not_there_is_named_with_advice),
-        cmocka_unit_test(a_file_that_is_there_is_taken),
+        cmocka_unit_test(a_gguf_file_is_taken_and_another_one_is_not),
         cmocka_unit_test(the_fake_engine_needs_no_file),
         cmocka_unit_test(tiny_chat_is_the_default),
         cmocka_unit_test(llama_is_refused_where_it_was_not_built_in),
