@@ -116,17 +116,17 @@ static void start_ours(const struct options *o, struct server *server) {
     snprintf(threads, sizeof(threads), "%d", o->threads);
     snprintf(model, sizeof(model), "bench=%s", o->model);
     snprintf(log, sizeof(log), "%s/bench-mlxd.log", o->log_dir);
-    char *argv[] = {(char *)o->mlxd,
-                    (char *)"serve",
-                    (char *)"--port",
+    const char *argv[] = {o->mlxd,
+                    "serve",
+                    "--port",
                     port,
-                    (char *)"--model",
+                    "--model",
                     model,
-                    (char *)"--max-batch-size",
+                    "--max-batch-size",
                     slots,
-                    (char *)"--context-tokens",
+                    "--context-tokens",
                     context,
-                    (char *)"--threads",
+                    "--threads",
                     threads,
                     NULL};
     process_start(&server->process, server->name, log, argv);
@@ -143,22 +143,22 @@ static void start_peer(const struct options *o, struct server *server) {
     snprintf(context, sizeof(context), "%d", o->context * o->slots);
     snprintf(threads, sizeof(threads), "%d", o->threads ? o->threads : -1);
     snprintf(log, sizeof(log), "%s/bench-llama-server.log", o->log_dir);
-    char *argv[] = {(char *)o->llama_server,
-                    (char *)"--host",
-                    (char *)"127.0.0.1",
-                    (char *)"--port",
+    const char *argv[] = {o->llama_server,
+                    "--host",
+                    "127.0.0.1",
+                    "--port",
                     port,
-                    (char *)"-m",
-                    (char *)o->model,
-                    (char *)"-np",
+                    "-m",
+                    o->model,
+                    "-np",
                     slots,
-                    (char *)"-c",
+                    "-c",
                     context,
-                    (char *)"-t",
+                    "-t",
                     threads,
-                    (char *)"--alias",
-                    (char *)"bench",
-                    (char *)"--jinja",
+                    "--alias",
+                    "bench",
+                    "--jinja",
                     NULL};
     process_start(&server->process, server->name, log, argv);
     process_wait_ready(&server->process, server->port, "/health", 120, log);

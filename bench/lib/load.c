@@ -28,6 +28,7 @@ struct client {
     uint64_t tokens;
     bool ended;
     bool busy;
+    bool closing; /* the server ends the connection after this reply */
 };
 
 struct load {
@@ -75,6 +76,7 @@ static int on_body(http_parser *parser, const char *data, size_t len) {
 static int on_complete(http_parser *parser) {
     struct client *client = parser->data;
     client->busy = false;
+    client->closing = !http_should_keep_alive(parser);
     return 0;
 }
 
@@ -124,6 +126,12 @@ static void send_next(struct load *load, struct client *client) {
         give_up("write");
 }
 
+static void reconnect(struct load *load, struct client *client) {
+    close(client->fd);
+    connect_client(load, client);
+    client->closing = false;
+}
+
 static void end_request(struct load *load, struct client *client) {
     struct load_result *result = load->result;
     load->busy--;
@@ -136,6 +144,8 @@ static void end_request(struct load *load, struct client *client) {
         hist_add(&result->total_us, (uint64_t)(clock_us() - client->sent_us));
     }
     buf_clear(&client->events);
+    if (client->closing)
+        reconnect(load, client);
     send_next(load, client);
 }
 
@@ -151,11 +161,12 @@ static void read_client(struct load *load, struct client *client) {
         return;
     }
     bool was_busy = client->busy;
-    close(client->fd);
-    connect_client(load, client);
     client->busy = false;
+    client->closing = true;
     if (was_busy)
         end_request(load, client);
+    else
+        reconnect(load, client);
 }
 
 void load_run(const struct load_options *options, struct load_result *result) {

@@ -19,7 +19,7 @@ static void give_up(const char *what, const char *name) {
     exit(1);
 }
 
-void process_start(struct process *process, const char *name, const char *log_path, char *const argv[]) {
+void process_start(struct process *process, const char *name, const char *log_path, const char *const argv[]) {
     pid_t pid = fork();
     if (pid < 0)
         give_up("fork for", name);
@@ -28,7 +28,12 @@ void process_start(struct process *process, const char *name, const char *log_pa
         if (log < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0)
             give_up("log of", name);
         prctl(PR_SET_PDEATHSIG, SIGTERM);
-        execv(argv[0], argv);
+        /* execv changes nothing; its type is older than const. */
+        union {
+            const char *const *strings;
+            char *const *as_execv_wants;
+        } arguments = {argv};
+        execv(argv[0], arguments.as_execv_wants);
         give_up("cannot run", argv[0]);
     }
     process->pid = pid;

@@ -10,7 +10,7 @@ struct process {
 };
 
 /* Starts argv[0] with its output in `log_path`; it gets SIGTERM when this program dies. Exits on failure. */
-void process_start(struct process *process, const char *name, const char *log_path, char *const argv[]);
+void process_start(struct process *process, const char *name, const char *log_path, const char *const argv[]);
 /* Polls GET `path` on the loopback port until it answers 200; exits with the log's path when the process ends
  * or `limit_s` passes. */
 void process_wait_ready(struct process *process, int port, const char *path, int limit_s,

@@ -31,6 +31,16 @@ static bool refuse(struct reading *reading, const char *param, const char *forma
     return false;
 }
 
+/* The name of a field, as in messages[2].content[0].type. */
+static void name_param(char out[ERROR_PARAM_MAX], const char *format, ...) PRINTF_LIKE(2, 3);
+
+static void name_param(char out[ERROR_PARAM_MAX], const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(out, ERROR_PARAM_MAX, format, args);
+    va_end(args);
+}
+
 /* Numbers. */
 
 static bool read_number(struct reading *reading, const char *key, double min, double max, double *out) {
@@ -192,8 +202,8 @@ static bool read_stop(struct reading *reading) {
         return refuse(reading, "stop", "holds %zu strings; at most %d are allowed", json_array_size(value),
                       CHAT_STOP_MAX);
     for (size_t i = 0; i < json_array_size(value); i++) {
-        char param[32];
-        snprintf(param, sizeof(param), "stop[%zu]", i);
+        char param[ERROR_PARAM_MAX];
+        name_param(param, "stop[%zu]", i);
         if (!read_one_stop(reading, json_array_get(value, i), param))
             return false;
     }
@@ -239,12 +249,12 @@ static bool check_part(struct reading *reading, const json_t *part, const char *
                       "must be an object such as {\"type\":\"text\",\"text\":\"...\"}, not %s",
                       json_kind(part));
     const char *type = json_string_value(json_object_get(part, "type"));
-    snprintf(inner, sizeof(inner), "%s.type", param);
+    name_param(inner, "%s.type", param);
     if (!type)
         return refuse(reading, inner, "must be the string \"text\"");
     if (strcmp(type, "text") != 0)
         return refuse(reading, inner, "is \"%.32s\"; only \"text\" is supported", type);
-    snprintf(inner, sizeof(inner), "%s.text", param);
+    name_param(inner, "%s.text", param);
     return check_text(reading, json_object_get(part, "text"), inner);
 }
 
@@ -264,7 +274,7 @@ static bool check_content(struct reading *reading, const json_t *message, const 
         return refuse(reading, param, "is an empty array; it must hold at least one text part");
     for (size_t i = 0; i < json_array_size(content); i++) {
         char inner[ERROR_PARAM_MAX];
-        snprintf(inner, sizeof(inner), "%s[%zu]", param, i);
+        name_param(inner, "%s[%zu]", param, i);
         if (!check_part(reading, json_array_get(content, i), inner))
             return false;
     }
@@ -292,18 +302,18 @@ static json_t *copy_message(const json_t *message, const char *role) {
 static bool read_message(struct reading *reading, size_t index, json_t *out) {
     char param[ERROR_PARAM_MAX];
     const json_t *message = json_array_get(json_object_get(reading->body, "messages"), index);
-    snprintf(param, sizeof(param), "messages[%zu]", index);
+    name_param(param, "messages[%zu]", index);
     if (!json_is_object(message))
         return refuse(reading, param, "must be an object with role and content, not %s", json_kind(message));
     const json_t *role = json_object_get(message, "role");
-    snprintf(param, sizeof(param), "messages[%zu].role", index);
+    name_param(param, "messages[%zu].role", index);
     if (!json_is_string(role))
         return refuse(reading, param, role ? "must be a string, not %s" : "is %s", json_kind(role));
     const char *name = json_string_value(role);
     if (!is_role(name))
         return refuse(reading, param, "is \"%.32s\"; it must be system, developer, user, assistant or tool",
                       name);
-    snprintf(param, sizeof(param), "messages[%zu].content", index);
+    name_param(param, "messages[%zu].content", index);
     if (!check_content(reading, message, name, param))
         return false;
     json_array_append_new(out, copy_message(message, name));

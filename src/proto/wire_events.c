@@ -47,8 +47,9 @@ static void append_failure(struct buf *out, const struct wire_event *event) {
 }
 
 void wire_events_add(struct buf *out, const struct wire_event *event) {
-    /* Only the first event follows the opening bracket directly. */
-    buf_append_str(out, out->data[out->len - 1] == '[' ? "{\"k\":\"" : ",{\"k\":\"");
+    /* Only the first event follows the opening bracket directly. A buffer that failed at once is empty. */
+    bool first = out->len > 0 && out->data[out->len - 1] == '[';
+    buf_append_str(out, first ? "{\"k\":\"" : ",{\"k\":\"");
     buf_append_char(out, kind_letters[event->kind]);
     json_append_str(out, "\",\"r\":", event->request_id);
     json_append_int(out, ",\"a\":", event->attempt);
@@ -125,7 +126,7 @@ static bool read_finish(const json_t *object, struct wire_event *event, struct e
                                &event->usage.cached_tokens};
     for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
         const json_t *count = json_array_get(usage, i);
-        if (!json_is_integer(count) || json_integer_value(count) < 0)
+        if (!json_is_integer(count) || json_integer_value(count) < 0 || json_integer_value(count) > INT32_MAX)
             return refuse("u", error);
         *counts[i] = json_integer_value(count);
     }
@@ -166,11 +167,13 @@ static bool read_body(const json_t *object, struct wire_event *event, struct err
 
 static bool read_event(const json_t *object, struct wire_event *event, struct error *error) {
     const char *kind = json_string_value(json_object_get(object, "k"));
-    const char *request = json_string_value(json_object_get(object, "r"));
+    const json_t *request = json_object_get(object, "r");
     int64_t attempt;
     if (!kind || strlen(kind) != 1)
         return refuse("k", error);
-    if (!request || !wire_is_token(request, WIRE_REQUEST_ID_MAX))
+    const char *request_id = json_string_value(request);
+    if (!request_id || !wire_is_token(request_id, WIRE_REQUEST_ID_MAX) ||
+        strlen(request_id) != json_string_length(request))
         return refuse("r", error);
     if (!wire_take_int(object, "a", 1, UINT32_MAX, &attempt, error))
         return false;
@@ -178,7 +181,7 @@ static bool read_event(const json_t *object, struct wire_event *event, struct er
     if (!letter)
         return refuse("k", error);
     *event = (struct wire_event){.kind = (enum wire_event_kind)(letter - kind_letters),
-                                 .request_id = request,
+                                 .request_id = request_id,
                                  .attempt = (uint32_t)attempt};
     return read_body(object, event, error);
 }

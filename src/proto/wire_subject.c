@@ -44,14 +44,17 @@ bool wire_is_token(const char *text, size_t max) {
     return len > 0;
 }
 
-/* Copies the token at `*at`, moves past it and its dot. false when there is none or it does not fit. */
+/* Copies the token at `*at`, moves past it and its dot; a dot at the very end stays. false when there is none
+ * or it does not fit. */
 static bool take_token(const char **at, char *out, size_t cap) {
     size_t len = strcspn(*at, ".");
     if (len == 0 || len >= cap)
         return false;
     memcpy(out, *at, len);
     out[len] = '\0';
-    *at += len + ((*at)[len] == '.');
+    *at += len;
+    if ((*at)[0] == '.' && (*at)[1] != '\0')
+        *at += 1;
     return wire_is_token(out, cap - 1);
 }
 

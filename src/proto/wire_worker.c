@@ -60,10 +60,17 @@ static int64_t get_field(const struct worker_load *load, size_t i) {
 
 static void set_field(struct worker_load *load, size_t i, int64_t value) {
     char *at = (char *)load + load_fields[i].offset;
-    if (load_fields[i].type == I64)
-        memcpy(at, &value, sizeof(value));
-    else
+    switch (load_fields[i].type) {
+    case I32:
         memcpy(at, &(int32_t){(int32_t)value}, sizeof(int32_t));
+        return;
+    case U32:
+        memcpy(at, &(uint32_t){(uint32_t)value}, sizeof(uint32_t));
+        return;
+    case I64:
+        memcpy(at, &value, sizeof(value));
+        return;
+    }
 }
 
 static void append_models(struct buf *out, const struct worker_info *info) {
@@ -174,11 +181,15 @@ static bool take_models(const json_t *root, struct worker_info *info, struct err
 }
 
 static bool take_load(const json_t *root, struct worker_load *load, struct error *error) {
+    static const int64_t max[] = {[I32] = INT32_MAX, [U32] = UINT32_MAX, [I64] = INT64_MAX};
     const json_t *object = json_object_get(root, "load");
+    if (object && !json_is_object(object)) {
+        error_set(error, STATUS_PROTOCOL_ERROR, "load", "load must be an object, not %s", json_kind(object));
+        return false;
+    }
     for (size_t i = 0; i < ARRAY_LEN(load_fields); i++) {
         int64_t value;
-        int64_t max = load_fields[i].type == I64 ? INT64_MAX : INT32_MAX;
-        if (!wire_take_int_or(object, load_fields[i].key, 0, max, 0, &value, error))
+        if (!wire_take_int_or(object, load_fields[i].key, 0, max[load_fields[i].type], 0, &value, error))
             return false;
         set_field(load, i, value);
     }

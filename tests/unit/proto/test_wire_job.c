@@ -1,0 +1,349 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/rng.h"
+#include "proto/wire.h"
+#include "wire_harm.h"
+
+#define CHAT                                                                                                 \
+    "\"chat\":{\"model\":\"m\",\"messages\":[{}],\"temperature\":1,\"top_p\":1,\"min_p\":0,\"top_k\":0,"     \
+    "\"presence_penalty\":0,\"frequency_penalty\":0,\"seed\":7,\"max_tokens\":0}"
+#define HEAD "\"request\":\"r\",\"controller\":\"c\",\"attempt\":1,\"remaining_ms\":1,\"now_s\":0,"
+#define JOB  "{\"v\":1," HEAD CHAT "}"
+
+static enum status read_text(const char *text, struct wire_job *job, struct error *error) {
+    *error = (struct error){0};
+    return wire_read_job(text, strlen(text), job, error);
+}
+
+static bool accepts_job(const char *data, size_t len) {
+    struct wire_job job;
+    struct error error;
+    bool ok = wire_read_job(data, len, &job, &error) == STATUS_OK;
+    wire_job_release(&job);
+    return ok;
+}
+
+static bool accepts_cancel(const char *data, size_t len) {
+    struct wire_cancel cancel;
+    struct error error;
+    return wire_read_cancel(data, len, &cancel, &error) == STATUS_OK;
+}
+
+static bool accepts_control(const char *data, size_t len) {
+    enum wire_control_op op;
+    struct error error;
+    return wire_read_control(data, len, &op, &error) == STATUS_OK;
+}
+
+static void random_text(struct rng *rng, char *out, size_t len_max) {
+    size_t len = 1 + rng_below(rng, len_max);
+    for (size_t i = 0; i < len; i++)
+        out[i] = (char)(1 + rng_below(rng, 0x7F));
+    out[len] = '\0';
+}
+
+static double random_number(struct rng *rng, double min, double max) {
+    switch (rng_below(rng, 4)) {
+    case 0:
+        return min;
+    case 1:
+        return max;
+    default:
+        return min + (max - min) * ((double)(rng_next(rng) >> 11) * 0x1p-53);
+    }
+}
+
+static void random_chat(struct rng *rng, struct chat_request *chat) {
+    char text[200];
+    chat_request_init(chat);
+    random_text(rng, text, CHAT_MODEL_NAME_MAX);
+    chat->model = strdup(text);
+    chat->messages_json = strdup("[{\"role\":\"user\",\"content\":\"caf\xC3\xA9 \\n \\\" \\u0000\","
+                                 "\"x\":[1,-2.5,1e300,true,null]}]");
+    chat->sampling = (struct sampling){.temperature = random_number(rng, 0, 2),
+                                       .top_p = random_number(rng, 0, 1),
+                                       .min_p = random_number(rng, 0, 1),
+                                       .top_k = (int32_t)(rng_next(rng) >> (33 + rng_below(rng, 31))),
+                                       .presence_penalty = random_number(rng, -2, 2),
+                                       .frequency_penalty = random_number(rng, -2, 2),
+                                       .seed = rng_next(rng)};
+    chat->max_tokens = (int32_t)(rng_next(rng) >> (33 + rng_below(rng, 31)));
+    chat->stop_count = rng_below(rng, CHAT_STOP_MAX + 1);
+    for (size_t i = 0; i < chat->stop_count; i++) {
+        random_text(rng, text, CHAT_STOP_BYTES_MAX);
+        chat->stop[i] = strdup(text);
+    }
+    chat->priority = (enum chat_priority)rng_below(rng, CHAT_PRIORITY_COUNT);
+    chat->stream = rng_below(rng, 2);
+    random_text(rng, text, CHAT_SESSION_ID_MAX);
+    chat->session_id = rng_below(rng, 2) ? strdup(text) : NULL;
+}
+
+static void random_job(struct rng *rng, struct wire_job *job) {
+    *job = (struct wire_job){.attempt = 1 + (uint32_t)(rng_next(rng) % UINT32_MAX),
+                             .remaining_ms = 1 + (int64_t)(rng_next(rng) >> (2 + rng_below(rng, 61))),
+                             .now_s = (int64_t)(rng_next(rng) >> (1 + rng_below(rng, 62)))};
+    rng_id(job->request_id, 1 + rng_below(rng, WIRE_REQUEST_ID_MAX));
+    rng_id(job->controller_id, 1 + rng_below(rng, WIRE_CONTROLLER_ID_MAX));
+    random_chat(rng, &job->chat);
+}
+
+static void assert_same_chat(const struct chat_request *a, const struct chat_request *b) {
+    assert_string_equal(a->model, b->model);
+    assert_string_equal(a->messages_json, b->messages_json);
+    const struct sampling *x = &a->sampling, *y = &b->sampling;
+    assert_true(x->temperature == y->temperature && x->top_p == y->top_p && x->min_p == y->min_p);
+    assert_true(x->presence_penalty == y->presence_penalty && x->frequency_penalty == y->frequency_penalty);
+    assert_true(x->seed == y->seed);
+    assert_int_equal(x->top_k, y->top_k);
+    assert_int_equal(a->max_tokens, b->max_tokens);
+    assert_int_equal(a->stop_count, b->stop_count);
+    for (size_t i = 0; i < a->stop_count; i++)
+        assert_string_equal(a->stop[i], b->stop[i]);
+    assert_int_equal(a->priority, b->priority);
+    assert_int_equal(a->stream, b->stream);
+    assert_int_equal(a->session_id != NULL, b->session_id != NULL);
+    if (a->session_id)
+        assert_string_equal(a->session_id, b->session_id);
+}
+
+static void a_job_comes_back_as_it_was(void **state) {
+    (void)state;
+    struct rng rng;
+    rng_seed(&rng, 1);
+    for (int round = 0; round < 300; round++) {
+        struct wire_job job, back;
+        struct error error;
+        struct buf text;
+        random_job(&rng, &job);
+        buf_init(&text, 0);
+        wire_write_job(&text, &job);
+        assert_int_equal(wire_read_job(text.data, text.len, &back, &error), STATUS_OK);
+        assert_string_equal(back.request_id, job.request_id);
+        assert_string_equal(back.controller_id, job.controller_id);
+        assert_int_equal(back.attempt, job.attempt);
+        assert_true(back.remaining_ms == job.remaining_ms && back.now_s == job.now_s);
+        assert_same_chat(&back.chat, &job.chat);
+        buf_release(&text);
+        wire_job_release(&job);
+        wire_job_release(&back);
+    }
+}
+
+static void a_harmed_job_is_refused_or_read(void **state) {
+    (void)state;
+    struct rng rng;
+    rng_seed(&rng, 2);
+    struct wire_job job;
+    struct buf text;
+    random_job(&rng, &job);
+    buf_init(&text, 0);
+    wire_write_job(&text, &job);
+    wire_harm(accepts_job, text.data, text.len);
+    wire_harm_version(accepts_job, text.data, text.len);
+    buf_release(&text);
+    wire_job_release(&job);
+}
+
+static void what_a_job_may_leave_out_has_defaults(void **state) {
+    (void)state;
+    struct wire_job job;
+    struct error error;
+    assert_int_equal(read_text(JOB, &job, &error), STATUS_OK);
+    assert_int_equal(job.chat.stop_count, 0);
+    assert_int_equal(job.chat.priority, CHAT_PRIORITY_MEDIUM);
+    assert_false(job.chat.stream);
+    assert_null(job.chat.session_id);
+    wire_job_release(&job);
+}
+
+/* `from` in the text of a good job is replaced by `to`. */
+struct change {
+    const char *from, *to, *param;
+};
+
+static void assert_refused(const struct change *change) {
+    const char *at = strstr(JOB, change->from);
+    assert_non_null(at);
+    struct buf text;
+    buf_init(&text, 0);
+    buf_append(&text, JOB, (size_t)(at - JOB));
+    buf_append_str(&text, change->to);
+    buf_append_str(&text, at + strlen(change->from));
+    struct wire_job job;
+    struct error error = {0};
+    if (wire_read_job(text.data, text.len, &job, &error) != STATUS_PROTOCOL_ERROR)
+        fail_msg("accepted: %s", text.data);
+    assert_int_equal(error.status, STATUS_PROTOCOL_ERROR);
+    if (strcmp(error.param, change->param) != 0)
+        fail_msg("%s: blames \"%s\" (%s)", text.data, error.param, error.message);
+    assert_null(job.chat.model); /* released */
+    buf_release(&text);
+}
+
+#define X129                                                                                                 \
+    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" \
+    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+
+static void members_that_are_wrong_are_named(void **state) {
+    (void)state;
+    static const struct change changes[] = {
+        {"\"request\":\"r\"", "\"request\":\"\"", "request"},
+        {"\"request\":\"r\"", "\"request\":\"a.b\"", "request"},
+        {"\"request\":\"r\"", "\"request\":\"a\\u0000\"", "request"},
+        {"\"request\":\"r\"", "\"request\":\"" X129 "\"", "request"},
+        {"\"request\":\"r\"", "\"request\":1", "request"},
+        {"\"controller\":\"c\"", "\"controller\":\">\"", "controller"},
+        {"\"attempt\":1", "\"attempt\":0", "attempt"},
+        {"\"attempt\":1", "\"attempt\":4294967296", "attempt"},
+        {"\"attempt\":1", "\"attempt\":1.5", "attempt"},
+        {"\"attempt\":1", "\"attempt\":null", "attempt"},
+        {"\"remaining_ms\":1", "\"remaining_ms\":0", "remaining_ms"},
+        {"\"remaining_ms\":1", "\"remaining_ms\":-5", "remaining_ms"},
+        {"\"now_s\":0", "\"now_s\":-1", "now_s"},
+        {"\"now_s\":0,", "", "now_s"},
+        {"," CHAT, "", "chat"},
+        {CHAT, "\"chat\":[]", "chat"},
+        {"\"model\":\"m\"", "\"model\":\"\"", "model"},
+        {"\"model\":\"m\"", "\"model\":\"" X129 "\"", "model"},
+        {"\"model\":\"m\"", "\"model\":\"a\\u0000b\"", "model"},
+        {"\"messages\":[{}]", "\"messages\":[]", "messages"},
+        {"\"messages\":[{}]", "\"messages\":{}", "messages"},
+        {"\"temperature\":1", "\"temperature\":2.1", "temperature"},
+        {"\"temperature\":1", "\"temperature\":-0.1", "temperature"},
+        {"\"temperature\":1", "\"temperature\":\"1\"", "temperature"},
+        {"\"top_p\":1", "\"top_p\":1.001", "top_p"},
+        {"\"min_p\":0", "\"min_p\":-1", "min_p"},
+        {"\"top_k\":0", "\"top_k\":-1", "top_k"},
+        {"\"top_k\":0", "\"top_k\":2147483648", "top_k"},
+        {"\"presence_penalty\":0", "\"presence_penalty\":3", "presence_penalty"},
+        {"\"frequency_penalty\":0", "\"frequency_penalty\":-3", "frequency_penalty"},
+        {"\"seed\":7", "\"seed\":7.5", "seed"},
+        {"\"max_tokens\":0", "\"max_tokens\":-1", "max_tokens"},
+        {"\"seed\":7", "\"seed\":7,\"stop\":\"a\"", "stop"},
+        {"\"seed\":7", "\"seed\":7,\"stop\":[\"\"]", "stop"},
+        {"\"seed\":7", "\"seed\":7,\"stop\":[1]", "stop"},
+        {"\"seed\":7", "\"seed\":7,\"stop\":[\"" X129 "\"]", "stop"},
+        {"\"seed\":7", "\"seed\":7,\"stop\":[\"a\",\"b\",\"c\",\"d\",\"e\"]", "stop"},
+        {"\"seed\":7", "\"seed\":7,\"priority\":3", "priority"},
+        {"\"seed\":7", "\"seed\":7,\"priority\":\"high\"", "priority"},
+        {"\"seed\":7", "\"seed\":7,\"session_id\":\"\"", "session_id"},
+        {"\"seed\":7", "\"seed\":7,\"session_id\":\"" X129 "\"", "session_id"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(changes); i++)
+        assert_refused(&changes[i]);
+}
+
+static void a_job_with_a_good_head_can_be_refused_by_name(void **state) {
+    (void)state;
+    struct wire_job job;
+    struct error error;
+    assert_int_equal(read_text("{\"v\":1," HEAD "\"chat\":7}", &job, &error), STATUS_PROTOCOL_ERROR);
+    assert_string_equal(job.request_id, "r");
+    assert_string_equal(job.controller_id, "c");
+    assert_int_equal(job.attempt, 1);
+    wire_job_release(&job); /* may be called, need not */
+}
+
+static void too_deep_messages_are_refused_before_they_are_parsed(void **state) {
+    (void)state;
+    struct buf text;
+    buf_init(&text, 0);
+    buf_append_str(&text, "{\"v\":1,\"x\":");
+    for (int i = 0; i < 100000; i++)
+        buf_append_char(&text, '[');
+    struct wire_job job;
+    struct error error;
+    assert_int_equal(wire_read_job(text.data, text.len, &job, &error), STATUS_PROTOCOL_ERROR);
+    assert_non_null(strstr(error.message, "nested"));
+    buf_release(&text);
+}
+
+static void a_cancel_comes_back_and_survives_harm(void **state) {
+    (void)state;
+    struct rng rng;
+    rng_seed(&rng, 3);
+    struct buf text;
+    buf_init(&text, 0);
+    for (int round = 0; round < 200; round++) {
+        struct wire_cancel cancel = {.attempt = 1 + (uint32_t)(rng_next(&rng) % UINT32_MAX)}, back;
+        struct error error;
+        rng_id(cancel.request_id, 1 + rng_below(&rng, WIRE_REQUEST_ID_MAX));
+        buf_clear(&text);
+        wire_write_cancel(&text, &cancel);
+        assert_int_equal(wire_read_cancel(text.data, text.len, &back, &error), STATUS_OK);
+        assert_string_equal(back.request_id, cancel.request_id);
+        assert_int_equal(back.attempt, cancel.attempt);
+    }
+    wire_harm(accepts_cancel, text.data, text.len);
+    wire_harm_version(accepts_cancel, text.data, text.len);
+    buf_release(&text);
+}
+
+static void a_cancel_needs_a_request_and_an_attempt(void **state) {
+    (void)state;
+    static const char *const texts[] = {"{\"v\":1,\"request\":\"r\"}",
+                                        "{\"v\":1,\"attempt\":1}",
+                                        "{\"v\":1,\"request\":\"r\",\"attempt\":0}",
+                                        "{\"v\":1,\"request\":\"r/1\",\"attempt\":1}",
+                                        "[1]",
+                                        "null",
+                                        "",
+                                        "{\"v\":1,\"request\":\"r\",\"attempt\":1}x"};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        assert_false(accepts_cancel(texts[i], strlen(texts[i])));
+}
+
+static void control_messages_come_back_and_others_are_refused(void **state) {
+    (void)state;
+    static const enum wire_control_op ops[] = {WIRE_CONTROL_STATS, WIRE_CONTROL_DRAIN};
+    static const char *const texts[] = {"{\"v\":1,\"op\":\"stats\"}", "{\"v\":1,\"op\":\"drain\"}"};
+    for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+        struct buf text;
+        struct error error;
+        enum wire_control_op back;
+        buf_init(&text, 0);
+        wire_write_control(&text, ops[i]);
+        assert_string_equal(text.data, texts[i]);
+        assert_int_equal(wire_read_control(text.data, text.len, &back, &error), STATUS_OK);
+        assert_int_equal(back, ops[i]);
+        wire_harm(accepts_control, text.data, text.len);
+        wire_harm_version(accepts_control, text.data, text.len);
+        buf_release(&text);
+    }
+    assert_false(accepts_control("{\"v\":1}", 7));
+    assert_false(accepts_control("{\"v\":1,\"op\":\"Stats\"}", 20));
+    assert_false(accepts_control("{\"v\":1,\"op\":1}", 14));
+}
+
+static void discovery_names_the_controller(void **state) {
+    (void)state;
+    struct buf text;
+    buf_init(&text, 0);
+    wire_write_discover(&text, "c-1");
+    assert_string_equal(text.data, "{\"v\":1,\"controller\":\"c-1\"}");
+    buf_release(&text);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_job_comes_back_as_it_was),
+        cmocka_unit_test(a_harmed_job_is_refused_or_read),
+        cmocka_unit_test(what_a_job_may_leave_out_has_defaults),
+        cmocka_unit_test(members_that_are_wrong_are_named),
+        cmocka_unit_test(a_job_with_a_good_head_can_be_refused_by_name),
+        cmocka_unit_test(too_deep_messages_are_refused_before_they_are_parsed),
+        cmocka_unit_test(a_cancel_comes_back_and_survives_harm),
+        cmocka_unit_test(a_cancel_needs_a_request_and_an_attempt),
+        cmocka_unit_test(control_messages_come_back_and_others_are_refused),
+        cmocka_unit_test(discovery_names_the_controller),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
