@@ -216,6 +216,8 @@ static void compare_at(const struct options *o, const struct server *ours, const
         b[round] = measure(o, theirs, clients);
         if (round % 2 == 1)
             a[round] = measure(o, ours, clients);
+        fprintf(stderr, "  round %d, %d clients: %.0f and %.0f tokens/s\n", round + 1, clients, a[round].tokens_per_s,
+                b[round].tokens_per_s);
     }
     printf("%d client%s             mlxd   llama-server    ratio\n", clients, clients == 1 ? " " : "s");
     print_figure("tokens/s", a, b, o->rounds, offsetof(struct sample, tokens_per_s));

@@ -28,7 +28,6 @@ struct client {
     uint64_t tokens;
     bool ended;
     bool busy;
-    bool closing; /* the server ends the connection after this reply */
 };
 
 struct load {
@@ -76,7 +75,6 @@ static int on_body(http_parser *parser, const char *data, size_t len) {
 static int on_complete(http_parser *parser) {
     struct client *client = parser->data;
     client->busy = false;
-    client->closing = !http_should_keep_alive(parser);
     return 0;
 }
 
@@ -129,7 +127,6 @@ static void send_next(struct load *load, struct client *client) {
 static void reconnect(struct load *load, struct client *client) {
     close(client->fd);
     connect_client(load, client);
-    client->closing = false;
 }
 
 static void end_request(struct load *load, struct client *client) {
@@ -144,7 +141,7 @@ static void end_request(struct load *load, struct client *client) {
         hist_add(&result->total_us, (uint64_t)(clock_us() - client->sent_us));
     }
     buf_clear(&client->events);
-    if (client->closing)
+    if (load->sent < load->options->requests)
         reconnect(load, client);
     send_next(load, client);
 }
@@ -160,13 +157,12 @@ static void read_client(struct load *load, struct client *client) {
             end_request(load, client);
         return;
     }
-    bool was_busy = client->busy;
-    client->busy = false;
-    client->closing = true;
-    if (was_busy)
+    /* The end of the connection: of a reply that was not complete, if it is still busy. */
+    epoll_ctl(load->epoll, EPOLL_CTL_DEL, client->fd, NULL);
+    if (client->busy) {
+        client->busy = false;
         end_request(load, client);
-    else
-        reconnect(load, client);
+    }
 }
 
 void load_run(const struct load_options *options, struct load_result *result) {

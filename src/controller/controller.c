@@ -18,6 +18,8 @@ enum {
     IDLE_TIMEOUT_MS =
         75 * 1000, /* over the 60 s after which most proxies drop an idle connection themselves */
     WRITE_TIMEOUT_MS = 30 * 1000,
+    FLUSH_MS = 300, /* how long the last replies may take to leave after the drain limit */
+    FLUSH_POLL_MS = 5,
 };
 
 static void reap_ended(void *arg) {
@@ -73,14 +75,32 @@ void controller_request_ended(struct controller *controller, struct request *req
         loop_timer_arm(&controller->drain_timer, 0);
 }
 
-static void on_drain_limit(void *arg) {
-    struct controller *controller = arg;
+static void stop_requests(struct controller *controller) {
     struct request *request, *next;
     for (request = TAILQ_FIRST(&controller->active); request; request = next) {
         next = TAILQ_NEXT(request, link);
         request_dispatch(request, EVENT_STOP);
     }
-    finish_drain(controller);
+}
+
+/* The last replies must have left before the caller closes everything: each ends its connection. */
+static bool replies_are_sent(const struct controller *controller, int64_t now_ms) {
+    struct http_stats http;
+    http_server_stats(controller->http, &http);
+    return http.connections == 0 || now_ms >= controller->drain_end_ms + FLUSH_MS;
+}
+
+static void on_drain_timer(void *arg) {
+    struct controller *controller = arg;
+    int64_t now_ms = clock_ms();
+    if (now_ms >= controller->drain_end_ms)
+        stop_requests(controller);
+    if (controller->active_count > 0)
+        loop_timer_arm(&controller->drain_timer, controller->drain_end_ms - now_ms);
+    else if (replies_are_sent(controller, now_ms))
+        finish_drain(controller);
+    else
+        loop_timer_arm(&controller->drain_timer, FLUSH_POLL_MS);
 }
 
 static void on_link(bool up, void *arg) {
@@ -132,7 +152,7 @@ static enum status start_parts(struct controller *controller, struct error *erro
         return error_set(error, STATUS_CONFIG_INVALID, "cluster.loadBalancing.strategy",
                          "\"%s\" is no strategy", controller->config->balancing.strategy);
     if (!loop_timer_init(&controller->tick_timer, controller->loop, controller_tick, controller) ||
-        !loop_timer_init(&controller->drain_timer, controller->loop, on_drain_limit, controller) ||
+        !loop_timer_init(&controller->drain_timer, controller->loop, on_drain_timer, controller) ||
         !loop_defer_init(&controller->reap, controller->loop, reap_ended, controller))
         return error_set(error, STATUS_START_FAILED, NULL, "out of memory");
     enum status status = controller_subscribe(controller);
@@ -182,6 +202,7 @@ void controller_drain(struct controller *controller, int64_t limit_ms, void (*on
     controller->draining = true;
     controller->on_drained = on_drained;
     controller->on_drained_arg = arg;
+    controller->drain_end_ms = clock_ms() + limit_ms;
     http_server_stop_accepting(controller->http);
     loop_timer_arm(&controller->drain_timer, controller->active_count ? limit_ms : 0);
 }

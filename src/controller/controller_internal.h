@@ -61,6 +61,7 @@ struct controller {
     uint64_t tickets;
 
     bool draining;
+    int64_t drain_end_ms; /* the limit */
     struct loop_timer drain_timer;
     void (*on_drained)(void *arg);
     void *on_drained_arg;

@@ -28,6 +28,9 @@
 #define KEEPALIVE_IDLE_S     30
 #define KEEPALIVE_INTERVAL_S 10
 #define KEEPALIVE_PROBES     3
+/* What the kernel takes beyond what it can send now: without this bound it swallows megabytes, and neither
+ * http_stream_pending nor the write timeout sees how slowly a client reads. */
+#define KERNEL_UNSENT_BYTES (128 << 10)
 
 size_t http_connection_unsent(const struct http_connection *connection) {
     return evbuffer_get_length(bufferevent_get_output(connection->stream));
@@ -73,7 +76,7 @@ void http_connection_close(struct http_connection *connection, bool tell) {
     connection->stream = NULL;
     loop_timer_release(&connection->timer);
     loop_defer_ask(&server->defer);
-    if (was_answering && tell) {
+    if (was_answering && tell && exchange) {
         server->stats.client_left++;
         if (exchange->close_fn)
             exchange->close_fn(exchange->close_arg);
@@ -119,6 +122,8 @@ void http_connection_finish_exchange(struct http_connection *connection) {
 }
 
 static void throw_away_input(struct http_connection *connection) {
+    if (connection->state == HTTP_DEAD)
+        return;
     struct evbuffer *input = bufferevent_get_input(connection->stream);
     size_t len = evbuffer_get_length(input);
     connection->thrown_away += len;
@@ -257,6 +262,7 @@ static void tune_socket(int fd) {
         int name;
         int value;
     } settings[] = {{IPPROTO_TCP, TCP_NODELAY, 1},
+                    {IPPROTO_TCP, TCP_NOTSENT_LOWAT, KERNEL_UNSENT_BYTES},
                     {SOL_SOCKET, SO_KEEPALIVE, 1},
                     {IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
                     {IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S},

@@ -84,15 +84,16 @@ static struct evconnlistener *listen_at(struct http_server *server, const struct
 }
 
 static int port_of(evutil_socket_t fd) {
-    struct sockaddr_storage address = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } address;
     socklen_t len = sizeof address;
-    if (getsockname(fd, (struct sockaddr *)&address, &len) != 0)
+    memset(&address, 0, sizeof address);
+    if (getsockname(fd, &address.any, &len) != 0)
         return 0;
-    /* Through void: the storage is aligned for any of them. */
-    const void *any = &address;
-    if (address.ss_family == AF_INET6)
-        return ntohs(((const struct sockaddr_in6 *)any)->sin6_port);
-    return ntohs(((const struct sockaddr_in *)any)->sin_port);
+    return ntohs(address.any.sa_family == AF_INET6 ? address.v6.sin6_port : address.v4.sin_port);
 }
 
 static enum status start_listening(struct http_server *server, const char *host, struct error *error) {

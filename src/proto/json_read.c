@@ -1,6 +1,7 @@
 #include "proto/json_read.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 /* The deepest nesting in the text, without understanding it: brackets outside of strings. */
 static int depth_of(const char *data, size_t len, int depth_max) {
@@ -36,6 +37,10 @@ json_t *json_read_object(const char *data, size_t len, int depth_max, enum statu
     json_error_t where;
     json_t *root = json_loadb(data, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &where);
     if (!root) {
+        /* What the parser quotes may be a part of somebody's prompt. */
+        char *quote = strstr(where.text, " near '");
+        if (quote)
+            *quote = '\0';
         error_set(error, bad, NULL, "the body is not valid JSON: %s (line %d, column %d)", where.text,
                   where.line, where.column);
         return NULL;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "proto/json_read.h"
 
 enum { MAX_TOKENS_MAX = 1 << 20 };
@@ -39,6 +40,11 @@ static void name_param(char out[ERROR_PARAM_MAX], const char *format, ...) {
     va_start(args, format);
     vsnprintf(out, ERROR_PARAM_MAX, format, args);
     va_end(args);
+}
+
+/* How much of a client's value an error quotes: at most 32 bytes, whole characters. */
+static int quoted_len(const char *text) {
+    return (int)utf8_trim_partial(text, strnlen(text, 32));
 }
 
 /* Numbers. */
@@ -253,7 +259,7 @@ static bool check_part(struct reading *reading, const json_t *part, const char *
     if (!type)
         return refuse(reading, inner, "must be the string \"text\"");
     if (strcmp(type, "text") != 0)
-        return refuse(reading, inner, "is \"%.32s\"; only \"text\" is supported", type);
+        return refuse(reading, inner, "is \"%.*s\"; only \"text\" is supported", quoted_len(type), type);
     name_param(inner, "%s.text", param);
     return check_text(reading, json_object_get(part, "text"), inner);
 }
@@ -311,8 +317,8 @@ static bool read_message(struct reading *reading, size_t index, json_t *out) {
         return refuse(reading, param, role ? "must be a string, not %s" : "is %s", json_kind(role));
     const char *name = json_string_value(role);
     if (!is_role(name))
-        return refuse(reading, param, "is \"%.32s\"; it must be system, developer, user, assistant or tool",
-                      name);
+        return refuse(reading, param, "is \"%.*s\"; it must be system, developer, user, assistant or tool",
+                      quoted_len(name), name);
     name_param(param, "messages[%zu].content", index);
     if (!check_content(reading, message, name, param))
         return false;

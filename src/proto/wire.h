@@ -3,17 +3,16 @@
  *
  * All messages are JSON objects with `"v":1`; unknown fields are ignored, another version is refused.
  *
- *   worker.register        worker -> all controllers   worker_info, at start and when asked by
- * cluster.discover worker.heartbeat       worker -> all controllers   worker_info, every heartbeat interval
- *   worker.deregister      worker -> all controllers   {worker, incarnation, reason}
- *   cluster.discover       controller -> all workers   {}: register now
- *   inference.<worker>             controller -> worker    job, with a reply subject for "no responders"
- *   inference.<worker>.cancel      controller -> worker    {request, attempt}
- *   worker.<worker>.control        controller -> worker    {op}, with a reply subject
- *   reply.<controller>.events.<worker>      worker -> controller   token events of one engine step
- *   reply.<controller>.job.<request>.<attempt>   the reply subject of a job: only NATS itself answers there,
- *                                                with "no responders"
- *   reply.<controller>.control.<ticket>          replies to control messages
+ *   worker.register                     worker -> all controllers   worker_info, at start and when asked
+ *   worker.heartbeat                    worker -> all controllers   worker_info, every heartbeat interval
+ *   worker.deregister                   worker -> all controllers   {workerId, incarnation}
+ *   cluster.discover                    controller -> all workers   {controller}: register now
+ *   inference.<worker>                  controller -> worker        job, with a reply subject
+ *   inference.<worker>.cancel           controller -> worker        {request, attempt}
+ *   worker.<worker>.control             controller -> worker        {op}, with a reply subject
+ *   reply.<controller>.events.<worker>  worker -> controller        token events of one engine step
+ *   reply.<controller>.job.<request>.<attempt>   NATS -> controller: "no responders" for a job
+ *   reply.<controller>.control.<ticket>          worker -> controller: the reply to a control message
  *
  * Reading allocates; the matching release frees. Readers take any bytes, never crash, and refuse what is
  * malformed, too long or out of range with STATUS_PROTOCOL_ERROR. */
@@ -108,7 +107,7 @@ struct wire_event {
     const char *param;         /* FAILED; may be NULL */
 };
 
-/* Events of one worker for one controller: open, add..., close. About 50 bytes for a token. */
+/* Events of one worker for one controller: open, add..., close. About 90 bytes for a token. */
 void wire_events_open(struct buf *out, const char *worker_id, const char *incarnation);
 void wire_events_add(struct buf *out, const struct wire_event *event);
 void wire_events_close(struct buf *out);

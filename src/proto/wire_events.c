@@ -4,8 +4,8 @@
  *     {"k":"a","r":"chatcmpl-x","a":1},                              accepted
  *     {"k":"s","r":"chatcmpl-x","a":1,"p":12},                       started; prompt tokens
  *     {"k":"t","r":"chatcmpl-x","a":1,"i":0,"id":77,"t":"The"},      token; index, id, text
- *     {"k":"f","r":"chatcmpl-x","a":1,"i":9,"t":"","f":"stop","u":[12,9,0]},  finished; usage: prompt,
- * completion, cached tokens
+ *     {"k":"f","r":"chatcmpl-x","a":1,"i":9,"t":"","f":"stop","u":[12,9,0]},  finished; how many tokens, rest
+ *                                  of the text, reason, usage: prompt, completion, cached tokens
  *     {"k":"e","r":"chatcmpl-x","a":1,"c":"ENGINE_ERROR","m":"...","q":"param"}]}   failed */
 #include <string.h>
 

@@ -15,9 +15,9 @@
 #include "proto/wire.h"
 #include "proto/wire_read.h"
 
-/* 17 digits bring every double back as it was. */
+/* 17 digits bring every double back as it was, but -0: JSON would make it the integer 0. */
 static void append_number(struct buf *out, const char *key, double value) {
-    buf_printf(out, "%s%.17g", key, value);
+    buf_printf(out, "%s%.17g", key, value == 0 ? 0.0 : value);
 }
 
 static void append_stop(struct buf *out, const struct chat_request *chat) {

@@ -317,6 +317,32 @@ static void a_draining_controller_finishes_what_runs(void **state) {
     cluster_stop(&cluster);
 }
 
+static void a_controller_that_must_stop_still_answers(void **state) {
+    (void)state;
+    struct cluster cluster;
+    char body[BODY_MAX];
+    struct call call = {0};
+    bool done = false;
+    cluster_init(&cluster);
+    cluster.config.worker.fake_step_us = 20000;
+    cluster.config.worker.fake_reply_tokens = 1000;
+    cluster_start(&cluster, 1);
+    write_body(body, "too long to finish", "");
+    call_begin(&call, &cluster, "POST", "/v1/chat/completions", body);
+    cluster_run_until(&cluster, is_running, &cluster, 5000);
+    controller_drain(cluster.controller, 50, drained, &done);
+    cluster_run_until(&cluster, is_set, &done, 2000);
+    controller_free(cluster.controller);
+    transport_close(cluster.transport);
+    cluster.controller = NULL;
+    cluster.transport = NULL;
+    call_finish(&call, 1);
+    assert_int_equal(call.status, 503);
+    assert_non_null(strstr(call.reply, "CONTROLLER_DRAINING"));
+    call_release(&call);
+    cluster_stop(&cluster);
+}
+
 static void a_draining_worker_finishes_what_runs_and_gets_nothing_new(void **state) {
     (void)state;
     struct cluster cluster;
@@ -356,6 +382,7 @@ int main(void) {
         cmocka_unit_test(a_full_worker_refuses_and_says_so),
         cmocka_unit_test(a_frozen_worker_is_suspect_and_its_job_moves),
         cmocka_unit_test(a_draining_controller_finishes_what_runs),
+        cmocka_unit_test(a_controller_that_must_stop_still_answers),
         cmocka_unit_test(a_draining_worker_finishes_what_runs_and_gets_nothing_new),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

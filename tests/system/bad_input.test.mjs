@@ -171,8 +171,10 @@ test('a_max_tokens_over_the_context_means_as_many_as_fit', async () => {
 });
 
 test('an_unknown_url_is_404_and_a_wrong_method_405_with_Allow', async () => {
-  for (const url of ['/', '/v1', '/v1/chat/completionsX', '/v1/nothing', '/%00', '/..%2f..%2fetc/passwd'])
+  for (const url of ['/', '/v1', '/v1/chat/completionsX', '/v1/nothing', '/..%2f..%2fetc/passwd'])
     assertError(await cluster.send({path: url}), 404);
+  for (const url of ['/%00', '/%zz', '/health%'])
+    assertError(await cluster.send({path: url}), 400, {code: 'BAD_HTTP_REQUEST'});
   for (const [method, url, allow] of [
     ['GET', '/v1/chat/completions', 'POST'],
     ['DELETE', '/v1/chat/completions', 'POST'],

@@ -5,12 +5,9 @@ import path from 'node:path';
 import {after, before, test} from 'node:test';
 
 import {ROOT, serve} from './lib/cluster.mjs';
+import {FRANCE, PARIS, QUESTIONS, STORY} from './lib/facts.mjs';
 import {readStream} from './lib/http.mjs';
 import {limit, until} from './lib/wait.mjs';
-
-const FRANCE = 'What is the capital of France?';
-const PARIS = 'The capital of France is Paris.';
-const STORY = 'Tell me a story about a fox.';
 
 let cluster;
 before(async () => {
@@ -107,36 +104,17 @@ test('an_error_is_byte_for_byte_the_golden_one', async () => {
   assert.equal(body.trim(), golden('error_reply.json').trim());
 });
 
-const CAPITALS = {
-  France: 'Paris',
-  Germany: 'Berlin',
-  Japan: 'Tokyo',
-  Italy: 'Rome',
-  Spain: 'Madrid',
-  Portugal: 'Lisbon',
-  Greece: 'Athens',
-  Norway: 'Oslo',
-  Sweden: 'Stockholm',
-  Finland: 'Helsinki',
-  Denmark: 'Copenhagen',
-  Poland: 'Warsaw',
-  Austria: 'Vienna',
-  Hungary: 'Budapest',
-  Egypt: 'Cairo',
-  Canada: 'Ottawa',
-};
-
 test('16_concurrent_different_prompts_each_get_their_own_right_answer_in_shared_batches', async () => {
-  const countries = Object.keys(CAPITALS);
   for (const streamed of [false, true]) {
     const answers = await Promise.all(
-      countries.map(async (country) => {
-        const question = `What is the capital of ${country}?`;
-        return streamed ? (await cluster.stream(question)).text : text(await cluster.ask(question));
-      }),
+      QUESTIONS.map(async ({question}) =>
+        streamed ? (await cluster.stream(question)).text : text(await cluster.ask(question)),
+      ),
     );
-    const right = countries.map((country) => `The capital of ${country} is ${CAPITALS[country]}.`);
-    assert.deepEqual(answers, right);
+    assert.deepEqual(
+      answers,
+      QUESTIONS.map(({answer}) => answer),
+    );
   }
   const [{workerId}] = await cluster.workers();
   const {load} = await cluster.live(workerId);
@@ -187,11 +165,15 @@ test('max_tokens_ends_the_reply_with_length', async () => {
   assert.equal(both.usage.completion_tokens, 2, 'the newer name wins');
 });
 
-test('a_reply_ends_with_length_when_the_context_is_full_and_the_worker_goes_on', async () => {
-  // At this temperature the model never comes to an end by itself.
-  const reply = await cluster.ask(STORY, {temperature: 2, seed: 3, max_tokens: 100000, stop: []});
-  if (reply.choices[0].finish_reason === 'length') assert.ok(reply.usage.total_tokens >= 2040);
-  assert.equal(text(await cluster.ask(FRANCE)), PARIS);
+test('a_reply_ends_with_length_when_the_context_is_full', async (t) => {
+  const small = await serve('--context-tokens', 256);
+  t.after(() => small.child.killTree());
+  const reply = await small.ask('apple river stone tiger '.repeat(55) + STORY);
+  assert.equal(reply.usage.total_tokens, 256);
+  assert.ok(reply.usage.completion_tokens > 0);
+  assert.equal(reply.choices[0].finish_reason, 'length');
+  assert.equal(text(await small.ask(FRANCE)), PARIS);
+  assert.deepEqual(await small.stop(), {code: 0, signal: null});
 });
 
 test('the_same_seed_gives_the_same_text_and_another_seed_another_one', async () => {
@@ -210,20 +192,24 @@ test('without_a_seed_two_replies_differ', async () => {
 });
 
 test('a_stream_of_wild_bytes_is_valid_utf8_in_every_chunk_and_the_same_as_the_buffered_reply', async () => {
-  // At temperature 2 single bytes of characters are drawn: a character may be complete, cut or broken.
-  let seen = 0;
-  for (let seed = 1; seed <= 4; seed++) {
-    const fields = {temperature: 2, seed, max_tokens: 200};
+  // At temperature 2 the model draws a single byte of a longer character now and then.
+  let wild = 0;
+  for (let seed = 1; wild < 2; seed++) {
+    assert.ok(seed < 200, 'some seed draws a byte outside ASCII');
+    const fields = {temperature: 2, seed, max_tokens: 100};
+    const messages = [{role: 'user', content: 'Write a poem about the sea.'}];
+    const reply = await cluster.post({...fields, messages});
+    if (!/[^\x00-\x7f]/.test(text(reply.json))) continue;
+    wild++;
     const pieces = [];
-    const reply = await cluster.post({...fields, messages: [{role: 'user', content: STORY}]});
-    const stream = await cluster.stream(STORY, fields, {onText: (_, bytes) => pieces.push(bytes)});
+    const stream = await cluster.stream(messages[0].content, fields, {
+      onText: (_, bytes) => pieces.push(bytes),
+    });
     const strict = new TextDecoder('utf-8', {fatal: true});
     strict.decode(reply.bytes);
     for (const event of splitEvents(Buffer.concat(pieces))) strict.decode(event);
     assert.equal(stream.text, text(reply.json));
-    seen += (stream.text.match(/[^\x00-\x7f]/gu) ?? []).length;
   }
-  assert.ok(seen > 0, 'the test drew at least one byte outside ASCII');
 });
 
 /** The bytes of each event. */
@@ -258,14 +244,19 @@ test('the_conversation_so_far_is_remembered', async () => {
   }
 });
 
-test('content_as_a_list_of_text_parts_is_the_same_as_one_string', async () => {
-  const parts = [
-    {type: 'text', text: 'What is the capital '},
-    {type: 'text', text: 'of France?'},
-  ];
-  const reply = await cluster.post({messages: [{role: 'user', content: parts}]});
-  assert.equal(reply.status, 200, reply.text);
-  assert.match(text(reply.json), /Paris/);
+test('content_as_a_text_part_is_the_same_as_a_string', async () => {
+  const parts = (content) => cluster.post({messages: [{role: 'user', content}]});
+  const [string, one, two] = await Promise.all([
+    parts(FRANCE),
+    parts([{type: 'text', text: FRANCE}]),
+    parts([
+      {type: 'text', text: 'Hello!'},
+      {type: 'text', text: FRANCE},
+    ]),
+  ]);
+  assert.deepEqual(one.json.choices, string.json.choices);
+  assert.deepEqual(one.json.usage, string.json.usage);
+  assert.ok(two.json.usage.prompt_tokens > string.json.usage.prompt_tokens, 'both parts are in the prompt');
 });
 
 test('a_prompt_over_the_context_is_refused_as_context_length_exceeded', async () => {

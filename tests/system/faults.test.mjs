@@ -14,6 +14,8 @@ async function start(t, ...flags) {
   return cluster;
 }
 
+/** All results, errors among them: nothing is left unhandled while the test does something else. */
+const settled = (promises) => Promise.all(promises.map((one) => one.catch((error) => error)));
 const user = (content) => [{role: 'user', content}];
 const stopped = async (cluster) => assert.deepEqual(await cluster.stop(), {code: 0, signal: null});
 
@@ -71,26 +73,50 @@ test('a_request_that_crashes_its_worker_is_not_given_to_a_third_one', async (t) 
 });
 
 test('requests_beside_one_that_crashes_the_worker_are_answered_elsewhere', async (t) => {
-  const cluster = await start(t, '--workers', 4);
-  const prompts = Array.from({length: 8}, (_, i) => `[reply 60] beside ${i}`);
+  const cluster = await start(t, '--workers', 3);
+  const prompts = Array.from({length: 9}, (_, i) => `[reply 60] beside ${i}`);
   const expected = await Promise.all(prompts.map((prompt) => cluster.ask(prompt, {seed: 3})));
-  const answers = prompts.map((prompt) => cluster.ask(prompt, {seed: 3}));
-  await until('they run', limit(2000), async () => (await cluster.load()).running === 8);
-  await cluster.post({messages: user('[crash at 1] [reply 9]')});
-  const got = await Promise.all(answers);
+  const answers = settled(prompts.map((prompt) => cluster.ask(prompt, {seed: 3})));
+  await until('they run', limit(2000), async () => (await cluster.load()).running === 9);
+  // Some of its text was shown, so it is not tried again and kills one worker only.
+  const crashed = await cluster.stream('[crash at 5] [reply 9]');
+  assert.equal(crashed.error.code, 'WORKER_OFFLINE');
+  assert.ok(crashed.contents.length >= 3);
+  const got = await answers;
   assert.deepEqual(
-    got.map((one) => one.choices),
+    got.map((one) => one.choices ?? one.message),
     expected.map((one) => one.choices),
   );
+  assert.equal((await cluster.get('/api/cluster/status')).requests.retries, 3);
   await stopped(cluster);
 });
 
-test('a_hung_engine_ends_the_try_after_the_stall_limit_with_504_and_the_cluster_still_stops_in_time', async (t) => {
-  const cluster = await start(t, '--stall-timeout-ms', 500);
-  const buffered = cluster.post({messages: user('[hang at 3] [reply 9]')});
-  const {status, json} = await buffered;
-  assert.equal(status, 504);
-  assert.equal(json.error.code, 'WORKER_TIMEOUT');
+test('with_one_worker_the_client_is_told_how_it_failed_and_not_that_there_are_no_workers', async (t) => {
+  const cluster = await start(t);
+  const reply = await cluster.post({messages: user('[fail at 3] [reply 9]')});
+  assert.equal(reply.status, 500, reply.text);
+  assert.equal(reply.json.error.code, 'ENGINE_ERROR');
+  assert.equal(reply.headers['x-should-retry'], 'false');
+  await stopped(cluster);
+});
+
+test('when_all_workers_are_full_the_client_gets_503_and_is_told_to_come_back', async (t) => {
+  const cluster = await start(t, '--workers', 2, '--max-batch-size', 1, '--max-depth', 0);
+  const held = settled([1, 2].map((i) => cluster.ask(`[reply 100] ${i}`)));
+  await until('both run', limit(2000), async () => (await cluster.load()).running === 2);
+  const reply = await cluster.post({messages: user('[reply 2]')});
+  assert.equal(reply.status, 503, reply.text);
+  assert.ok(Number(reply.headers['retry-after']) > 0);
+  assert.notEqual(reply.headers['x-should-retry'], 'false');
+  for (const one of await held) assert.equal(one.usage?.completion_tokens, 100, one.message);
+  await stopped(cluster);
+});
+
+test('a_hung_engine_ends_the_try_after_the_stall_limit_and_the_cluster_still_stops_in_time', async (t) => {
+  const cluster = await start(t, '--workers', 2, '--stall-timeout-ms', 500);
+  const reply = await cluster.post({messages: user('[hang at 3] [reply 9]')});
+  assert.equal(reply.status, 502, reply.text);
+  assert.equal(reply.json.error.message.match(/WORKER_TIMEOUT/g).length, 2);
   await stopped(cluster);
 });
 

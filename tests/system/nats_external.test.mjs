@@ -3,14 +3,13 @@ import assert from 'node:assert/strict';
 import {after, before, describe, test} from 'node:test';
 
 import {Api, freePort, mlxd, mlxdEnd, serve} from './lib/cluster.mjs';
+import {FRANCE, PARIS} from './lib/facts.mjs';
 import {Child} from './lib/process.mjs';
 import {limit, timed, until, within} from './lib/wait.mjs';
 
-const FRANCE = 'What is the capital of France?';
-const PARIS = 'The capital of France is Paris.';
 const SLOW_FAKE = ['--engine', 'fake', '--fake-step-us', 20000];
 /** Too seldom to matter: what is known soon must have come another way. */
-const RARE_HEARTBEATS = ['--heartbeat-interval-ms', 60000];
+const RARE_HEARTBEATS = ['--heartbeat-interval-ms', 60000, '--worker-offline-timeout-ms', 180000];
 
 const started = [];
 function track(child) {
@@ -25,7 +24,7 @@ async function startNats(port, ...more) {
 }
 
 function startWorker(url, id, ...flags) {
-  return track(mlxd('worker', '--nats', url, '--worker-id', id, ...flags));
+  return track(mlxd('worker', '--nats', url, '--worker-id', id, '--threads', 1, ...flags));
 }
 
 async function startController(url, ...flags) {
@@ -165,7 +164,8 @@ test('while_NATS_is_away_requests_get_503_and_when_it_is_back_they_succeed_witho
   });
   assert.equal((await api.send({path: '/health'})).status, 200, 'nobody should restart it');
   const refused = await api.post({messages: [{role: 'user', content: 'hello'}]});
-  assert.equal(refused.status, 503);
+  assert.equal(refused.status, 503, refused.text);
+  assert.equal(refused.json.error.code, 'NATS_ERROR');
   assert.equal(refused.json.error.type, 'server_error');
   assert.ok(Number(refused.headers['retry-after']) > 0);
 

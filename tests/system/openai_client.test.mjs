@@ -5,19 +5,13 @@ import {after, before, describe, test} from 'node:test';
 import OpenAI from 'openai';
 
 import {serve} from './lib/cluster.mjs';
+import * as facts from './lib/facts.mjs';
 import {limit, until} from './lib/wait.mjs';
 
-const FRANCE = {
-  model: 'tiny-chat',
-  temperature: 0,
-  messages: [{role: 'user', content: 'What is the capital of France?'}],
-};
-const STORY = {
-  model: 'tiny-chat',
-  temperature: 0,
-  messages: [{role: 'user', content: 'Tell me a story about a fox.'}],
-};
-const PARIS = 'The capital of France is Paris.';
+const request = (content) => ({model: 'tiny-chat', temperature: 0, messages: [{role: 'user', content}]});
+const FRANCE = request(facts.FRANCE);
+const STORY = request(facts.STORY);
+const {PARIS, QUESTIONS} = facts;
 
 function clientOf(cluster, options = {}) {
   return new OpenAI({baseURL: `${cluster.url}/v1`, apiKey: 'none is asked for', maxRetries: 0, ...options});
@@ -121,20 +115,12 @@ describe('with the real model', () => {
   });
 
   test('many_calls_of_one_client_at_once_share_its_connections_and_do_not_mix', async () => {
-    const words = ['apple', 'river', 'stone', 'tiger', 'house', 'green', 'water', 'table'];
-    const calls = Array.from({length: 48}, async (_, i) => {
-      const said = `${words[i % 8]} ${words[(i >> 1) % 8]} ${words[(i * 3) % 8]}`;
-      const messages = [{role: 'user', content: `Repeat after me: ${said}`}];
+    const calls = [...QUESTIONS, ...QUESTIONS, ...QUESTIONS].map(async ({question, answer}) => {
+      const messages = [{role: 'user', content: question}];
       const reply = await client.chat.completions.create({...FRANCE, messages});
-      return [said, reply.choices[0].message.content, messages];
+      assert.equal(reply.choices[0].message.content, answer);
     });
-    const seen = new Map();
-    for (const [said, heard] of await Promise.all(calls)) {
-      assert.equal(seen.get(said) ?? heard, heard, 'the same question has the same answer');
-      seen.set(said, heard);
-    }
-    const right = [...seen].filter(([said, heard]) => said === heard).length;
-    assert.ok(right >= seen.size * 0.9, `${right} of ${seen.size} were repeated exactly`);
+    await Promise.all(calls);
   });
 });
 

@@ -1,18 +1,17 @@
 // `mlxd serve` as an operator sees it: it comes up, survives the death of each of its parts, and goes down whole.
 import assert from 'node:assert/strict';
 import {execFile} from 'node:child_process';
-import {writeFileSync} from 'node:fs';
+import {readFileSync, writeFileSync} from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import {test} from 'node:test';
 import {promisify} from 'node:util';
 
-import {Api, freePort, mlxdEnd, serve, serveUnready, tempDir} from './lib/cluster.mjs';
+import {Api, MODEL, freePort, mlxdEnd, serve, serveUnready, tempDir} from './lib/cluster.mjs';
+import {FRANCE, PARIS} from './lib/facts.mjs';
 import {isAlive} from './lib/process.mjs';
 import {limit, timed, until, within} from './lib/wait.mjs';
 
-const FRANCE = 'What is the capital of France?';
-const PARIS = 'The capital of France is Paris.';
 const answer = async (api) => (await api.ask(FRANCE)).choices[0].message.content;
 
 async function start(t, ...flags) {
@@ -72,13 +71,13 @@ for (const signal of ['SIGTERM', 'SIGINT']) {
 test('SIGTERM_with_long_requests_under_way_answers_them_with_an_error_and_ends_within_5_s', async (t) => {
   const cluster = await start(t, '--workers', 2, ...SLOW_FAKE);
   const stream = await streamUnderWay(cluster, LONG);
-  const buffered = cluster.post({messages: [{role: 'user', content: LONG}]});
+  const buffered = cluster.post({messages: [{role: 'user', content: LONG}]}).catch((error) => error);
   await until('both requests run', limit(3000), async () => (await cluster.load()).running === 2);
   assert.deepEqual(await cluster.stop(), {code: 0, signal: null});
   await stream.ended;
-  assert.match(stream.text(), /data: \{"error":.*"code":"CONTROLLER_DRAINING"/);
+  assert.match(stream.text().slice(-400), /data: \{"error":.*"code":"CONTROLLER_DRAINING"/);
   const refused = await buffered;
-  assert.equal(refused.status, 503);
+  assert.equal(refused.status, 503, String(refused));
   assert.equal(refused.json.error.code, 'CONTROLLER_DRAINING');
 });
 
@@ -91,7 +90,7 @@ test('SIGTERM_lets_requests_that_end_in_time_finish', async (t) => {
   assert.deepEqual(await cluster.stop(), {code: 0, signal: null});
   assert.equal((await buffered).choices[0].message.content, whole.choices[0].message.content);
   assert.equal((await stream.ended).status, 200);
-  assert.match(stream.text(), /"finish_reason":"[a-z]+".*\n\ndata: \[DONE\]\n\n$/);
+  assert.match(stream.text().slice(-400), /"finish_reason":"stop".*\n\ndata: \[DONE\]\n\n$/);
 });
 
 test('SIGTERM_before_it_is_ready_ends_it_and_leaves_no_process', async (t) => {
@@ -128,13 +127,13 @@ test('a_model_that_is_not_there_ends_it_with_2_and_a_message_that_names_the_file
   assert.deepEqual(child.survivors(), []);
 });
 
-test('a_model_that_is_no_GGUF_ends_it_with_1_and_a_message_that_names_the_file', async (t) => {
+test('a_model_that_is_cut_short_ends_it_with_1_and_a_message_that_names_the_file', async (t) => {
   const file = path.join(tempDir(), 'broken.gguf');
-  writeFileSync(file, 'this is not a model');
+  writeFileSync(file, readFileSync(MODEL).subarray(0, 100000));
   const {child} = await serveUnready('--model', file);
   t.after(() => child.killTree());
   await until('its children or its end', limit(5000), () => child.result || child.children().length > 0);
-  const result = await within('its end', limit(10000), child.ended);
+  const result = await within('its end', limit(20000), child.ended);
   assert.deepEqual(result, {code: 1, signal: null}, child.output);
   assert.ok(child.stderr.includes(file), child.stderr);
   assert.deepEqual(child.survivors(), []);

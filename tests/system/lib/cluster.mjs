@@ -32,9 +32,12 @@ export function freePort() {
   });
 }
 
+const tempDirs = [];
+process.on('exit', () => tempDirs.forEach((dir) => rmSync(dir, {recursive: true, force: true})));
+
 export function tempDir() {
   const dir = mkdtempSync(path.join(tmpdir(), 'mlxd-system-'));
-  process.on('exit', () => rmSync(dir, {recursive: true, force: true}));
+  tempDirs.push(dir);
   return dir;
 }
 
@@ -182,12 +185,14 @@ export async function serve(...flags) {
   }
 }
 
-/** The same, but returned at once. */
+/** The same, but returned at once: {child, port, runtimeDir}. Flags win over those that are set here. */
 export async function serveUnready(...flags) {
-  const runtimeDir = tempDir();
   const given = flags.map(String);
-  const wantsPort = given.includes('--port');
-  const port = wantsPort ? Number(given[given.indexOf('--port') + 1]) : await freePort();
-  const args = ['serve', ...(wantsPort ? [] : ['--port', port]), '--runtime-dir', runtimeDir, ...given];
-  return {child: mlxd(...args), port, runtimeDir};
+  const runtimeDir = tempDir();
+  const at = given.indexOf('--port');
+  const port = at >= 0 ? Number(given[at + 1]) : await freePort();
+  // One computing thread: several wait for each other in spin loops, and when something else uses a core, each
+  // token takes a hundred times as long.
+  const own = ['--port', port, '--runtime-dir', runtimeDir, '--threads', 1];
+  return {child: mlxd('serve', ...own, ...given), port, runtimeDir};
 }

@@ -137,14 +137,15 @@ static const char *without_time(void) {
 static void a_line_is_a_json_object_with_all_fields(void **state) {
     (void)state;
     capture_json_start(LOG_INFO, "worker \"1\"");
-    log_info("registered", F_STR("id", "w\n1"), F_STR("none", NULL), F_INT("slots", -8),
-             F_NUM("rate", 0.5), F_NUM("nan", NAN), F_NUM("inf", -INFINITY), F_NUM("big", 1e300),
-             F_BOOL("up", true), F_BOOL("down", false));
+    log_info("registered", F_STR("id", "w\n1"), F_STR("none", NULL), F_INT("slots", -8), F_NUM("rate", 0.5),
+             F_NUM("nan", NAN), F_NUM("inf", -INFINITY), F_NUM("big", 1e300), F_BOOL("up", true),
+             F_BOOL("down", false));
     capture_json_end();
     assert_int_equal(check_lines(), 1);
-    assert_string_equal(without_time(), "\"level\":\"info\",\"role\":\"worker \\\"1\\\"\",\"msg\":\"registered\","
-                                        "\"id\":\"w\\n1\",\"none\":null,\"slots\":-8,\"rate\":0.5,\"nan\":null,"
-                                        "\"inf\":null,\"big\":1e+300,\"up\":true,\"down\":false}\n");
+    assert_string_equal(without_time(),
+                        "\"level\":\"info\",\"role\":\"worker \\\"1\\\"\",\"msg\":\"registered\","
+                        "\"id\":\"w\\n1\",\"none\":null,\"slots\":-8,\"rate\":0.5,\"nan\":null,"
+                        "\"inf\":null,\"big\":1e+300,\"up\":true,\"down\":false}\n");
 }
 
 static void without_role_or_fields_there_is_only_the_message(void **state) {

@@ -296,7 +296,7 @@ static void a_port_that_is_taken_is_an_error(void **state) {
     assert_null(http_server_new(rig.loop, &options, &error));
     assert_int_equal(error.status, STATUS_START_FAILED);
     assert_non_null(strstr(error.message, "in use"));
-    options.host = "no.such.host.invalid";
+    options.host = "192.0.2.1";
     assert_null(http_server_new(rig.loop, &options, &error));
     assert_int_equal(error.status, STATUS_START_FAILED);
 }

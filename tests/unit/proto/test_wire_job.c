@@ -11,8 +11,8 @@
 #include "proto/wire.h"
 #include "wire_harm.h"
 
-#define CHAT                                                                                                 \
-    "\"chat\":{\"model\":\"m\",\"messages\":[{}],\"temperature\":1,\"top_p\":1,\"min_p\":0,\"top_k\":0,"     \
+#define CHAT                                                                                             \
+    "\"chat\":{\"model\":\"m\",\"messages\":[{}],\"temperature\":1,\"top_p\":1,\"min_p\":0,\"top_k\":0," \
     "\"presence_penalty\":0,\"frequency_penalty\":0,\"seed\":7,\"max_tokens\":0}"
 #define HEAD "\"request\":\"r\",\"controller\":\"c\",\"attempt\":1,\"remaining_ms\":1,\"now_s\":0,"
 #define JOB  "{\"v\":1," HEAD CHAT "}"
@@ -66,7 +66,7 @@ static void random_chat(struct rng *rng, struct chat_request *chat) {
     random_text(rng, text, CHAT_MODEL_NAME_MAX);
     chat->model = strdup(text);
     chat->messages_json = strdup("[{\"role\":\"user\",\"content\":\"caf\xC3\xA9 \\n \\\" \\u0000\","
-                                 "\"x\":[1,-2.5,1e300,true,null]}]");
+                                 "\"x\":[1,-2.5,0.10000000000000001,true,null]}]");
     chat->sampling = (struct sampling){.temperature = random_number(rng, 0, 2),
                                        .top_p = random_number(rng, 0, 1),
                                        .min_p = random_number(rng, 0, 1),
@@ -241,6 +241,19 @@ static void members_that_are_wrong_are_named(void **state) {
         assert_refused(&changes[i]);
 }
 
+static void what_is_said_about_broken_json_quotes_none_of_it(void **state) {
+    (void)state;
+    static const char *const texts[] = {"{\"v\":1,secret", "{\"v\":1,\"x\":\"secret \\\xC3\xA9\"}",
+                                        "{\"v\":1 \"secret\"", "{\"v\":1}secret"};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        struct wire_job job;
+        struct error error;
+        assert_int_equal(read_text(texts[i], &job, &error), STATUS_PROTOCOL_ERROR);
+        assert_null(strstr(error.message, "secret"));
+        assert_non_null(strstr(error.message, "line 1, column"));
+    }
+}
+
 static void a_job_with_a_good_head_can_be_refused_by_name(void **state) {
     (void)state;
     struct wire_job job;
@@ -338,6 +351,7 @@ int main(void) {
         cmocka_unit_test(a_harmed_job_is_refused_or_read),
         cmocka_unit_test(what_a_job_may_leave_out_has_defaults),
         cmocka_unit_test(members_that_are_wrong_are_named),
+        cmocka_unit_test(what_is_said_about_broken_json_quotes_none_of_it),
         cmocka_unit_test(a_job_with_a_good_head_can_be_refused_by_name),
         cmocka_unit_test(too_deep_messages_are_refused_before_they_are_parsed),
         cmocka_unit_test(a_cancel_comes_back_and_survives_harm),

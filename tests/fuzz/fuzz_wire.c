@@ -1,0 +1,116 @@
+/* The first byte chooses a reader (modulo 8, so that the digits 0 to 6 do), the rest is the message: refused,
+ * or read; what was read is written in a form that reads and is written the same again. */
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/wire.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Reads the message and writes what it said; false when it is refused. */
+typedef bool rewrite_fn(const char *data, size_t len, struct buf *out, struct error *error);
+
+static bool rewrite_job(const char *data, size_t len, struct buf *out, struct error *error) {
+    struct wire_job job;
+    bool ok = wire_read_job(data, len, &job, error) == STATUS_OK;
+    if (ok)
+        wire_write_job(out, &job);
+    wire_job_release(&job);
+    return ok;
+}
+
+static bool rewrite_cancel(const char *data, size_t len, struct buf *out, struct error *error) {
+    struct wire_cancel cancel;
+    if (wire_read_cancel(data, len, &cancel, error) != STATUS_OK)
+        return false;
+    wire_write_cancel(out, &cancel);
+    return true;
+}
+
+static bool rewrite_control(const char *data, size_t len, struct buf *out, struct error *error) {
+    enum wire_control_op op;
+    if (wire_read_control(data, len, &op, error) != STATUS_OK)
+        return false;
+    wire_write_control(out, op);
+    return true;
+}
+
+static void rewrite_event(const struct wire_events_source *source, const struct wire_event *event,
+                          void *arg) {
+    struct buf *out = arg;
+    if (out->len == 0)
+        wire_events_open(out, source->worker_id, source->incarnation);
+    wire_events_add(out, event);
+}
+
+static bool rewrite_events(const char *data, size_t len, struct buf *out, struct error *error) {
+    bool ok = wire_read_events(data, len, rewrite_event, out, error) == STATUS_OK;
+    if (out->len == 0) /* there was no event that names the worker */
+        wire_events_open(out, "w", "i");
+    wire_events_close(out);
+    return ok;
+}
+
+static bool rewrite_info(const char *data, size_t len, struct buf *out, struct error *error) {
+    struct worker_info info;
+    if (wire_read_worker_info(data, len, &info, error) != STATUS_OK)
+        return false;
+    wire_write_worker_info(out, &info);
+    return true;
+}
+
+static bool rewrite_deregister(const char *data, size_t len, struct buf *out, struct error *error) {
+    struct wire_deregister deregister;
+    if (wire_read_deregister(data, len, &deregister, error) != STATUS_OK)
+        return false;
+    wire_write_deregister(out, &deregister);
+    return true;
+}
+
+static bool rewrite_subject(const char *data, size_t len, struct buf *out, struct error *error) {
+    struct wire_reply reply;
+    char *subject = strndup(data, len), written[WIRE_SUBJECT_MAX] = "";
+    wire_reply_read(&reply, subject);
+    free(subject);
+    switch (reply.kind) {
+    case WIRE_REPLY_EVENTS:
+        wire_subject_events(written, "c", reply.worker_id);
+        break;
+    case WIRE_REPLY_JOB:
+        wire_subject_job_reply(written, "c", reply.request_id, reply.attempt);
+        break;
+    case WIRE_REPLY_CONTROL:
+        wire_subject_control_reply(written, "c", reply.ticket);
+        break;
+    case WIRE_REPLY_UNKNOWN:
+        error_set(error, STATUS_PROTOCOL_ERROR, NULL, "unknown subject");
+        return false;
+    }
+    buf_append_str(out, written);
+    return true;
+}
+
+static rewrite_fn *const rewriters[8] = {rewrite_job,  rewrite_cancel,     rewrite_control, rewrite_events,
+                                         rewrite_info, rewrite_deregister, rewrite_subject, rewrite_events};
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    if (size == 0)
+        return 0;
+    rewrite_fn *rewrite = rewriters[data[0] % 8];
+    struct buf first, second;
+    struct error error = {.status = STATUS_OK};
+    buf_init(&first, 0);
+    buf_init(&second, 0);
+    if (rewrite((const char *)data + 1, size - 1, &first, &error)) {
+        if (!rewrite(first.data, first.len, &second, &error) || first.len != second.len ||
+            memcmp(first.data, second.data, first.len) != 0)
+            abort();
+    } else if (error.status != STATUS_PROTOCOL_ERROR || !error.message[0]) {
+        abort();
+    }
+    buf_release(&first);
+    buf_release(&second);
+    return 0;
+}

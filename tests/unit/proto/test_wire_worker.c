@@ -1,0 +1,333 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/rng.h"
+#include "base/utf8.h"
+#include "proto/wire.h"
+#include "wire_harm.h"
+
+static bool accepts_info(const char *data, size_t len) {
+    struct worker_info info;
+    struct error error;
+    return wire_read_worker_info(data, len, &info, &error) == STATUS_OK;
+}
+
+static bool accepts_deregister(const char *data, size_t len) {
+    struct wire_deregister deregister;
+    struct error error;
+    return wire_read_deregister(data, len, &deregister, &error) == STATUS_OK;
+}
+
+static void random_text(struct rng *rng, char *out, size_t len_max) {
+    size_t len = 1 + rng_below(rng, len_max);
+    for (size_t i = 0; i < len; i++)
+        out[i] = (char)(1 + rng_below(rng, 0x7F));
+    out[len] = '\0';
+}
+
+static int32_t random_i32(struct rng *rng) {
+    return (int32_t)(rng_next(rng) >> (33 + rng_below(rng, 31)));
+}
+
+static int64_t random_i64(struct rng *rng) {
+    return (int64_t)(rng_next(rng) >> (1 + rng_below(rng, 63)));
+}
+
+static void random_load(struct rng *rng, struct worker_load *load) {
+    *load = (struct worker_load){
+        .running = random_i32(rng),
+        .queued = random_i32(rng),
+        .queue_max = random_i32(rng),
+        .kv_cells_used = random_i64(rng),
+        .kv_cells_total = random_i64(rng),
+        .progress = (uint64_t)random_i64(rng),
+        .steps = (uint64_t)random_i64(rng),
+        .prompt_tokens = (uint64_t)random_i64(rng),
+        .generated_tokens = (uint64_t)random_i64(rng),
+        .jobs_accepted = (uint64_t)random_i64(rng),
+        .jobs_finished = (uint64_t)random_i64(rng),
+        .jobs_cancelled = (uint64_t)random_i64(rng),
+        .jobs_failed = (uint64_t)random_i64(rng),
+        .jobs_rejected = (uint64_t)random_i64(rng),
+        .batch_sequences = (uint64_t)random_i64(rng),
+        .batch_max = (uint32_t)(rng_next(rng) >> (32 + rng_below(rng, 32))),
+        .cancel_steps_max = (uint32_t)(rng_next(rng) >> (32 + rng_below(rng, 32))),
+        .rss_bytes = random_i64(rng),
+    };
+}
+
+static void random_info(struct rng *rng, struct worker_info *info) {
+    *info = (struct worker_info){0};
+    rng_id(info->id, 1 + rng_below(rng, WORKER_ID_MAX));
+    rng_id(info->incarnation, INCARNATION_CHARS);
+    random_text(rng, info->hostname, sizeof info->hostname - 1);
+    random_text(rng, info->version, sizeof info->version - 1);
+    info->pid = random_i32(rng);
+    info->phase = (enum worker_phase)rng_below(rng, WORKER_PHASE_DRAINING + 1);
+    info->uptime_ms = random_i64(rng);
+    info->model_count = rng_below(rng, WORKER_MODELS_MAX + 1);
+    for (size_t i = 0; i < info->model_count; i++) {
+        struct model_info *model = &info->models[i];
+        random_text(rng, model->name, sizeof model->name - 1);
+        model->state = (enum model_state)rng_below(rng, MODEL_FAILED + 1);
+        model->load_percent = (int32_t)rng_below(rng, 101);
+        model->context_tokens = random_i32(rng);
+        model->slots = random_i32(rng);
+        model->parameters = random_i64(rng);
+        model->file_bytes = random_i64(rng);
+    }
+    random_load(rng, &info->load);
+}
+
+static void assert_same_model(const struct model_info *a, const struct model_info *b) {
+    assert_string_equal(a->name, b->name);
+    assert_int_equal(a->state, b->state);
+    assert_int_equal(a->load_percent, b->load_percent);
+    assert_int_equal(a->context_tokens, b->context_tokens);
+    assert_int_equal(a->slots, b->slots);
+    assert_true(a->parameters == b->parameters && a->file_bytes == b->file_bytes);
+}
+
+static void assert_same_load(const struct worker_load *a, const struct worker_load *b) {
+    assert_true(a->running == b->running);
+    assert_true(a->queued == b->queued);
+    assert_true(a->queue_max == b->queue_max);
+    assert_true(a->kv_cells_used == b->kv_cells_used);
+    assert_true(a->kv_cells_total == b->kv_cells_total);
+    assert_true(a->progress == b->progress);
+    assert_true(a->steps == b->steps);
+    assert_true(a->prompt_tokens == b->prompt_tokens);
+    assert_true(a->generated_tokens == b->generated_tokens);
+    assert_true(a->jobs_accepted == b->jobs_accepted);
+    assert_true(a->jobs_finished == b->jobs_finished);
+    assert_true(a->jobs_cancelled == b->jobs_cancelled);
+    assert_true(a->jobs_failed == b->jobs_failed);
+    assert_true(a->jobs_rejected == b->jobs_rejected);
+    assert_true(a->batch_sequences == b->batch_sequences);
+    assert_true(a->batch_max == b->batch_max);
+    assert_true(a->cancel_steps_max == b->cancel_steps_max);
+    assert_true(a->rss_bytes == b->rss_bytes);
+}
+
+static void assert_same_info(const struct worker_info *a, const struct worker_info *b) {
+    assert_string_equal(a->id, b->id);
+    assert_string_equal(a->incarnation, b->incarnation);
+    assert_string_equal(a->hostname, b->hostname);
+    assert_string_equal(a->version, b->version);
+    assert_int_equal(a->pid, b->pid);
+    assert_int_equal(a->phase, b->phase);
+    assert_true(a->uptime_ms == b->uptime_ms);
+    assert_int_equal(a->model_count, b->model_count);
+    for (size_t i = 0; i < a->model_count; i++)
+        assert_same_model(&a->models[i], &b->models[i]);
+    assert_same_load(&a->load, &b->load);
+}
+
+static void what_a_worker_tells_comes_back_as_it_was(void **state) {
+    (void)state;
+    struct rng rng;
+    rng_seed(&rng, 1);
+    struct buf text;
+    buf_init(&text, 0);
+    for (int round = 0; round < 200; round++) {
+        struct worker_info info, back;
+        struct error error;
+        random_info(&rng, &info);
+        buf_clear(&text);
+        wire_write_worker_info(&text, &info);
+        assert_int_equal(wire_read_worker_info(text.data, text.len, &back, &error), STATUS_OK);
+        assert_same_info(&back, &info);
+    }
+    buf_release(&text);
+}
+
+static void a_harmed_heartbeat_is_refused_or_read(void **state) {
+    (void)state;
+    struct rng rng;
+    struct worker_info info;
+    struct buf text;
+    rng_seed(&rng, 2);
+    random_info(&rng, &info);
+    info.model_count = 2;
+    for (size_t i = 0; i < 2; i++)
+        info.models[i] = (struct model_info){.name = "m/x:8b-Q4", .state = MODEL_READY, .slots = 8};
+    buf_init(&text, 0);
+    wire_write_worker_info(&text, &info);
+    wire_harm(accepts_info, text.data, text.len);
+    wire_harm_version(accepts_info, text.data, text.len);
+    buf_release(&text);
+}
+
+#define LEAST "{\"v\":1,\"workerId\":\"w1\",\"incarnation\":\"i1\",\"phase\":\"ready\",\"models\":[]"
+
+static void what_a_worker_may_leave_out_is_zero(void **state) {
+    (void)state;
+    struct worker_info info, expected = {.id = "w1", .incarnation = "i1", .phase = WORKER_PHASE_READY};
+    struct error error;
+    assert_int_equal(wire_read_worker_info(LEAST "}", strlen(LEAST) + 1, &info, &error), STATUS_OK);
+    assert_same_info(&info, &expected);
+}
+
+static void a_long_hostname_is_cut_between_characters(void **state) {
+    (void)state;
+    struct buf text;
+    struct worker_info info;
+    struct error error;
+    buf_init(&text, 0);
+    buf_append_str(&text, LEAST ",\"hostname\":\"x");
+    for (int i = 0; i < 100; i++)
+        buf_append_str(&text, "\xE2\x82\xAC");
+    buf_append_str(&text, "\"}");
+    assert_int_equal(wire_read_worker_info(text.data, text.len, &info, &error), STATUS_OK);
+    assert_int_equal(strlen(info.hostname), 64);
+    assert_true(utf8_is_valid(info.hostname, 64));
+    buf_release(&text);
+}
+
+static void numbers_at_their_limits_come_back(void **state) {
+    (void)state;
+    struct worker_info info = {.id = "w", .incarnation = "i", .pid = INT32_MAX, .uptime_ms = INT64_MAX}, back;
+    info.load = (struct worker_load){.running = INT32_MAX,
+                                     .progress = INT64_MAX,
+                                     .batch_max = UINT32_MAX,
+                                     .cancel_steps_max = UINT32_MAX,
+                                     .rss_bytes = INT64_MAX};
+    struct buf text;
+    struct error error;
+    buf_init(&text, 0);
+    wire_write_worker_info(&text, &info);
+    assert_int_equal(wire_read_worker_info(text.data, text.len, &back, &error), STATUS_OK);
+    assert_same_info(&back, &info);
+    buf_release(&text);
+}
+
+static void members_that_are_wrong_are_named(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *param;
+    } cases[] = {
+        {"{\"v\":1,\"workerId\":\"w\",\"incarnation\":\"i\",\"models\":[]}", "phase"},
+        {"{\"v\":1,\"workerId\":\"w\",\"incarnation\":\"i\",\"phase\":\"READY\",\"models\":[]}", "phase"},
+        {"{\"v\":1,\"workerId\":\"w.x\",\"incarnation\":\"i\",\"phase\":\"ready\",\"models\":[]}",
+         "workerId"},
+        {"{\"v\":1,\"incarnation\":\"i\",\"phase\":\"ready\",\"models\":[]}", "workerId"},
+        {"{\"v\":1,\"workerId\":\"w\",\"incarnation\":\"\",\"phase\":\"ready\",\"models\":[]}",
+         "incarnation"},
+        {"{\"v\":1,\"workerId\":\"w\",\"incarnation\":\"1234567890123\",\"phase\":\"ready\",\"models\":[]}",
+         "incarnation"},
+        {"{\"v\":1,\"workerId\":\"w\",\"incarnation\":\"i\",\"phase\":\"ready\"}", "models"},
+        {"{\"v\":1,\"workerId\":\"w\",\"incarnation\":\"i\",\"phase\":\"ready\",\"models\":{}}", "models"},
+        {LEAST ",\"hostname\":7}", "hostname"},
+        {LEAST ",\"version\":null}", "version"},
+        {LEAST ",\"pid\":-1}", "pid"},
+        {LEAST ",\"pid\":2147483648}", "pid"},
+        {LEAST ",\"uptimeMs\":1.5}", "uptimeMs"},
+        {LEAST ",\"load\":[]}", "load"},
+        {LEAST ",\"load\":{\"running\":-1}}", "running"},
+        {LEAST ",\"load\":{\"running\":2147483648}}", "running"},
+        {LEAST ",\"load\":{\"batchMax\":4294967296}}", "batchMax"},
+        {LEAST ",\"load\":{\"progress\":\"1\"}}", "progress"},
+        {LEAST ",\"models\":[1]}", "state"},
+        {LEAST ",\"models\":[{\"name\":\"m\"}]}", "state"},
+        {LEAST ",\"models\":[{\"name\":\"m\",\"state\":\"hot\"}]}", "state"},
+        {LEAST ",\"models\":[{\"state\":\"ready\"}]}", "name"},
+        {LEAST ",\"models\":[{\"name\":\"\",\"state\":\"ready\"}]}", "name"},
+        {LEAST ",\"models\":[{\"name\":\"m\",\"state\":\"ready\",\"loadPercent\":101}]}", "loadPercent"},
+        {LEAST ",\"models\":[{\"name\":\"m\",\"state\":\"ready\",\"slots\":-1}]}", "slots"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct worker_info info;
+        struct error error = {0};
+        if (wire_read_worker_info(cases[i].text, strlen(cases[i].text), &info, &error) !=
+            STATUS_PROTOCOL_ERROR)
+            fail_msg("accepted: %s", cases[i].text);
+        assert_int_equal(error.status, STATUS_PROTOCOL_ERROR);
+        if (strcmp(error.param, cases[i].param) != 0)
+            fail_msg("%s: blames \"%s\" (%s)", cases[i].text, error.param, error.message);
+    }
+}
+
+static void more_models_than_the_maximum_are_refused(void **state) {
+    (void)state;
+    for (int count = WORKER_MODELS_MAX; count <= WORKER_MODELS_MAX + 1; count++) {
+        struct buf text;
+        buf_init(&text, 0);
+        buf_append_str(&text, LEAST ",\"models\":[");
+        for (int i = 0; i < count; i++)
+            buf_append_str(&text, i ? ",{\"name\":\"m\",\"state\":\"ready\"}"
+                                    : "{\"name\":\"m\",\"state\":\"ready\"}");
+        buf_append_str(&text, "]}");
+        assert_int_equal(accepts_info(text.data, text.len), count == WORKER_MODELS_MAX);
+        buf_release(&text);
+    }
+}
+
+static void clients_see_the_same_members_with_a_status(void **state) {
+    (void)state;
+    struct worker_info info = {.id = "w1",
+                               .incarnation = "i1",
+                               .hostname = "h\"",
+                               .version = "0.1",
+                               .pid = 7,
+                               .phase = WORKER_PHASE_READY};
+    struct buf wire, object;
+    buf_init(&wire, 0);
+    buf_init(&object, 0);
+    wire_write_worker_info(&wire, &info);
+    wire_write_worker_object(&object, &info, "suspect", ",\"leases\":3");
+    static const char wire_begin[] = "{\"v\":1,", object_begin[] = "{\"status\":\"suspect\",";
+    static const char object_end[] = ",\"leases\":3}";
+    size_t members = wire.len - strlen(wire_begin) - 1;
+    assert_int_equal(object.len, strlen(object_begin) + members + strlen(object_end));
+    assert_memory_equal(object.data, object_begin, strlen(object_begin));
+    assert_memory_equal(object.data + strlen(object_begin), wire.data + strlen(wire_begin), members);
+    assert_string_equal(object.data + strlen(object_begin) + members, object_end);
+    buf_clear(&object);
+    wire_write_worker_object(&object, &info, "online", NULL);
+    assert_string_equal(object.data + object.len - 2, "}}");
+    buf_release(&wire);
+    buf_release(&object);
+}
+
+static void a_good_bye_comes_back_and_survives_harm(void **state) {
+    (void)state;
+    struct rng rng;
+    rng_seed(&rng, 3);
+    struct buf text;
+    buf_init(&text, 0);
+    for (int round = 0; round < 100; round++) {
+        struct wire_deregister deregister, back;
+        struct error error;
+        rng_id(deregister.worker_id, 1 + rng_below(&rng, WORKER_ID_MAX));
+        rng_id(deregister.incarnation, INCARNATION_CHARS);
+        buf_clear(&text);
+        wire_write_deregister(&text, &deregister);
+        assert_int_equal(wire_read_deregister(text.data, text.len, &back, &error), STATUS_OK);
+        assert_string_equal(back.worker_id, deregister.worker_id);
+        assert_string_equal(back.incarnation, deregister.incarnation);
+    }
+    wire_harm(accepts_deregister, text.data, text.len);
+    wire_harm_version(accepts_deregister, text.data, text.len);
+    buf_release(&text);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_a_worker_tells_comes_back_as_it_was),
+        cmocka_unit_test(a_harmed_heartbeat_is_refused_or_read),
+        cmocka_unit_test(what_a_worker_may_leave_out_is_zero),
+        cmocka_unit_test(a_long_hostname_is_cut_between_characters),
+        cmocka_unit_test(numbers_at_their_limits_come_back),
+        cmocka_unit_test(members_that_are_wrong_are_named),
+        cmocka_unit_test(more_models_than_the_maximum_are_refused),
+        cmocka_unit_test(clients_see_the_same_members_with_a_status),
+        cmocka_unit_test(a_good_bye_comes_back_and_survives_harm),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
