@@ -60,8 +60,10 @@ struct request *request_begin(struct controller *controller, struct http_exchang
     request->exchange = exchange;
     request->begun_us = clock_us();
     request->deadline_ms = clock_ms() + total_limit_ms(controller, &request->chat);
-    request->reply = (struct openai_reply){
-        .id = request->id, .model = request->chat.model, .created_s = clock_wall_ms() / 1000};
+    request->reply = (struct openai_reply){.id = request->id,
+                                           .model = request->chat.model,
+                                           .created_s = clock_wall_ms() / 1000,
+                                           .usage_follows = request->chat.include_usage};
     loop_timer_arm(&request->deadline_timer, total_limit_ms(controller, &request->chat));
     TAILQ_INSERT_TAIL(&controller->active, request, link);
     controller->active_count++;
@@ -124,10 +126,15 @@ static void end_request(struct request *request, enum status outcome) {
 
 enum request_event request_act_pick(struct request *request) {
     struct controller *controller = request->controller;
+    struct error nobody;
     struct registry_worker *worker =
-        router_pick(&controller->router, request->chat.model, &request->exclusion, &request->failure);
-    if (!worker)
+        router_pick(&controller->router, request->chat.model, &request->exclusion, &nobody);
+    if (!worker) {
+        /* After a failed try, how that failed tells more than that nobody is left. */
+        if (request->try_count == 0)
+            request->failure = nobody;
         return EVENT_NO_WORKER;
+    }
     lease_take(worker, &request->lease);
     memcpy(request->incarnation, worker->info.incarnation, sizeof(request->incarnation));
     request->attempt++;
@@ -329,18 +336,25 @@ enum request_event request_act_finish(struct request *request) {
     return EVENT_NONE;
 }
 
-/* Names every try once there was more than one. */
+static bool all_tries_were_refusals(const struct request *request) {
+    for (size_t i = 0; i < request->try_count; i++)
+        if (status_outcome(request->tries[i].status) != OUTCOME_NEUTRAL)
+            return false;
+    return true;
+}
+
+/* Names every try once there was more than one. When all workers only refused (full, draining) that is what
+ * the client must know: it may come back. */
 static void summarize_tries(struct request *request) {
-    if (request->try_count < 2)
-        return;
     char list[ERROR_MESSAGE_MAX] = "";
     size_t used = 0;
     for (size_t i = 0; i < request->try_count && used < sizeof(list) - 128; i++)
         used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s: %s after %lld ms", i ? "; " : "",
                                  request->tries[i].worker_id, status_name(request->tries[i].status),
                                  (long long)request->tries[i].duration_ms);
-    error_set(&request->failure, STATUS_ALL_RETRIES_EXHAUSTED, NULL, "all %zu tries failed (%s)",
-              request->try_count, list);
+    enum status status = all_tries_were_refusals(request) ? request->tries[request->try_count - 1].status
+                                                          : STATUS_ALL_RETRIES_EXHAUSTED;
+    error_set(&request->failure, status, NULL, "all %zu tries failed (%s)", request->try_count, list);
 }
 
 static void answer_error(struct request *request) {
@@ -354,8 +368,8 @@ static void answer_error(struct request *request) {
         write_stream(request);
         http_stream_end(request->exchange);
     } else {
-        /* Our own tries are spent: the client library should not repeat them all. */
-        if (request->try_count > 0)
+        /* Our own tries are spent: the client library should not repeat them all. A refusal is no try. */
+        if (request->try_count > 0 && !all_tries_were_refusals(request))
             http_add_header(request->exchange, "x-should-retry", "false");
         http_add_header(request->exchange, "X-Request-Id", request->id);
         controller_reply_error(request->exchange, &request->failure);
@@ -364,7 +378,8 @@ static void answer_error(struct request *request) {
 }
 
 enum request_event request_act_reply_error(struct request *request) {
-    summarize_tries(request);
+    if (request->try_count > 1)
+        summarize_tries(request);
     answer_error(request);
     end_request(request, request->failure.status);
     return EVENT_NONE;

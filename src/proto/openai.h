@@ -29,6 +29,7 @@ struct openai_reply {
     const char *id;    /* "chatcmpl-..." */
     const char *model; /* as the client wrote it */
     int64_t created_s; /* seconds since 1970 */
+    bool usage_follows; /* the stream ends with a usage chunk: all others then say `"usage":null` */
 };
 
 /* The prefix that all content chunks of a request share, so that a token costs two copies and one escape:

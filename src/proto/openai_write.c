@@ -38,6 +38,11 @@ static void append_finish(struct buf *out, enum finish_reason reason) {
 #define DELTA_BEFORE ",\"choices\":[{\"index\":0,\"delta\":"
 #define DELTA_AFTER  ",\"logprobs\":null,"
 
+/* The end of a chunk that is not the usage chunk. */
+static void append_chunk_end(struct buf *out, const struct openai_reply *reply) {
+    buf_append_str(out, reply->usage_follows ? "}],\"usage\":null}\n\n" : "}]}\n\n");
+}
+
 void openai_chunk_template_init(struct openai_chunk_template *chunk, const struct openai_reply *reply) {
     buf_init(&chunk->prefix, 0);
     buf_init(&chunk->suffix, 0);
@@ -45,7 +50,7 @@ void openai_chunk_template_init(struct openai_chunk_template *chunk, const struc
     buf_append_str(&chunk->prefix, DELTA_BEFORE "{\"content\":");
     buf_append_str(&chunk->suffix, "}" DELTA_AFTER);
     append_finish(&chunk->suffix, FINISH_NONE);
-    buf_append_str(&chunk->suffix, "}]}\n\n");
+    append_chunk_end(&chunk->suffix, reply);
 }
 
 void openai_chunk_template_release(struct openai_chunk_template *chunk) {
@@ -58,7 +63,7 @@ void openai_write_role_chunk(struct buf *out, const struct openai_reply *reply) 
     buf_append_str(out,
                    DELTA_BEFORE "{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null}" DELTA_AFTER);
     append_finish(out, FINISH_NONE);
-    buf_append_str(out, "}]}\n\n");
+    append_chunk_end(out, reply);
 }
 
 void openai_write_content_chunk(struct buf *out, const struct openai_chunk_template *chunk, const char *text,
@@ -72,7 +77,7 @@ void openai_write_finish_chunk(struct buf *out, const struct openai_reply *reply
     append_chunk_head(out, reply);
     buf_append_str(out, DELTA_BEFORE "{}" DELTA_AFTER);
     append_finish(out, reason);
-    buf_append_str(out, "}]}\n\n");
+    append_chunk_end(out, reply);
 }
 
 void openai_write_usage_chunk(struct buf *out, const struct openai_reply *reply, const struct usage *usage) {

@@ -44,7 +44,8 @@ static struct runner *admit(struct worker *worker, const struct wire_job *wire, 
     }
     struct runner *runner = find_runner(worker, wire->chat.model);
     if (!runner) {
-        error_set(error, STATUS_MODEL_NOT_FOUND, "model", "this worker does not serve %s", wire->chat.model);
+        /* The controller thought so, from an older heartbeat: another worker may have it. */
+        error_set(error, STATUS_MODEL_NOT_LOADED, "model", "this worker does not serve %s", wire->chat.model);
         return NULL;
     }
     return runner_check(runner, error) == STATUS_OK ? runner : NULL;

@@ -152,6 +152,7 @@ static void an_emptied_table_has_forgotten_all_keys_and_takes_new_ones(void **st
         key_name(key, i);
         assert_ptr_equal(map_take(&map, key), &value);
     }
+    assert_int_equal(map.used, 0); /* no tombstone is left */
     for (size_t i = 0; i < 5000; i++) {
         key_name(key, i);
         assert_null(map_find(&map, key));

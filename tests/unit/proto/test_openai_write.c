@@ -86,6 +86,21 @@ static void the_last_chunk_holds_the_reason(void **state) {
     assert_golden(&out, "finish_chunk_length");
 }
 
+static void the_other_chunks_say_that_usage_follows(void **state) {
+    (void)state;
+    struct openai_reply with_usage = reply;
+    struct openai_chunk_template chunk;
+    struct buf out;
+    with_usage.usage_follows = true;
+    buf_init(&out, 0);
+    openai_write_role_chunk(&out, &with_usage);
+    openai_chunk_template_init(&chunk, &with_usage);
+    openai_write_content_chunk(&out, &chunk, "x", 1);
+    openai_write_finish_chunk(&out, &with_usage, FINISH_STOP);
+    assert_golden(&out, "chunks_usage_follows");
+    openai_chunk_template_release(&chunk);
+}
+
 static void usage_comes_in_a_chunk_without_choices(void **state) {
     (void)state;
     struct buf out;
@@ -227,6 +242,7 @@ int main(void) {
         cmocka_unit_test(the_first_chunk_names_the_role),
         cmocka_unit_test(a_content_chunk_holds_the_text_as_json),
         cmocka_unit_test(the_last_chunk_holds_the_reason),
+        cmocka_unit_test(the_other_chunks_say_that_usage_follows),
         cmocka_unit_test(usage_comes_in_a_chunk_without_choices),
         cmocka_unit_test(a_stream_ends_with_done),
         cmocka_unit_test(a_whole_reply_is_one_object),

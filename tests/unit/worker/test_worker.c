@@ -236,7 +236,7 @@ static void another_model_is_refused(void **state) {
     job.chat.model = strdup("another");
     send_job(&job);
     wire_job_release(&job);
-    check_refused(0, STATUS_MODEL_NOT_FOUND);
+    check_refused(0, STATUS_MODEL_NOT_LOADED);
 }
 
 static void a_job_for_a_model_that_is_being_loaded_is_refused(void **state) {
