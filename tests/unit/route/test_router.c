@@ -87,7 +87,7 @@ static void equals_are_chosen_by_chance_but_evenly(void **state) {
     struct error error;
     setup(&fixture);
     int hits[4] = {0};
-    char id[8];
+    char id[16];
     for (int i = 0; i < 4; i++) {
         snprintf(id, sizeof(id), "w%d", i);
         add(&fixture, id, 4, MODEL_READY, WORKER_PHASE_READY);
