@@ -116,19 +116,9 @@ static void start_ours(const struct options *o, struct server *server) {
     snprintf(threads, sizeof(threads), "%d", o->threads);
     snprintf(model, sizeof(model), "bench=%s", o->model);
     snprintf(log, sizeof(log), "%s/bench-mlxd.log", o->log_dir);
-    const char *argv[] = {o->mlxd,
-                    "serve",
-                    "--port",
-                    port,
-                    "--model",
-                    model,
-                    "--max-batch-size",
-                    slots,
-                    "--context-tokens",
-                    context,
-                    "--threads",
-                    threads,
-                    NULL};
+    const char *argv[] = {
+        o->mlxd, "serve",     "--port", port, "--model", model, "--max-batch-size", slots, "--context-tokens",
+        context, "--threads", threads,  NULL};
     process_start(&server->process, server->name, log, argv);
     process_wait_ready(&server->process, server->port, "/health/ready", 120, log);
 }
@@ -143,23 +133,9 @@ static void start_peer(const struct options *o, struct server *server) {
     snprintf(context, sizeof(context), "%d", o->context * o->slots);
     snprintf(threads, sizeof(threads), "%d", o->threads ? o->threads : -1);
     snprintf(log, sizeof(log), "%s/bench-llama-server.log", o->log_dir);
-    const char *argv[] = {o->llama_server,
-                    "--host",
-                    "127.0.0.1",
-                    "--port",
-                    port,
-                    "-m",
-                    o->model,
-                    "-np",
-                    slots,
-                    "-c",
-                    context,
-                    "-t",
-                    threads,
-                    "--alias",
-                    "bench",
-                    "--jinja",
-                    NULL};
+    const char *argv[] = {o->llama_server, "--host",  "127.0.0.1", "--port",  port,    "-m",
+                          o->model,        "-np",     slots,       "-c",      context, "-t",
+                          threads,         "--alias", "bench",     "--jinja", NULL};
     process_start(&server->process, server->name, log, argv);
     process_wait_ready(&server->process, server->port, "/health", 120, log);
 }
@@ -216,8 +192,8 @@ static void compare_at(const struct options *o, const struct server *ours, const
         b[round] = measure(o, theirs, clients);
         if (round % 2 == 1)
             a[round] = measure(o, ours, clients);
-        fprintf(stderr, "  round %d, %d clients: %.0f and %.0f tokens/s\n", round + 1, clients, a[round].tokens_per_s,
-                b[round].tokens_per_s);
+        fprintf(stderr, "  round %d, %d clients: %.0f and %.0f tokens/s\n", round + 1, clients,
+                a[round].tokens_per_s, b[round].tokens_per_s);
     }
     printf("%d client%s             mlxd   llama-server    ratio\n", clients, clients == 1 ? " " : "s");
     print_figure("tokens/s", a, b, o->rounds, offsetof(struct sample, tokens_per_s));

@@ -1,6 +1,6 @@
 /* A closed-loop load of streamed chat completions: each client sends its next request when the last one has
- * ended, on a new connection, because llama-server ends the old one after a stream without saying so. One thread, so
- * that the load itself costs little; loopback only. */
+ * ended, on a new connection, because llama-server ends the old one after a stream without saying so. One
+ * thread, so that the load itself costs little; loopback only. */
 #pragma once
 
 #include <stdint.h>

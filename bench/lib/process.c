@@ -19,7 +19,8 @@ static void give_up(const char *what, const char *name) {
     exit(1);
 }
 
-void process_start(struct process *process, const char *name, const char *log_path, const char *const argv[]) {
+void process_start(struct process *process, const char *name, const char *log_path,
+                   const char *const argv[]) {
     pid_t pid = fork();
     if (pid < 0)
         give_up("fork for", name);

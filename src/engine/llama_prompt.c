@@ -1,5 +1,6 @@
 #include "engine/llama_prompt.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,6 +96,7 @@ static bool tokenize(const struct llama_prompt_rules *rules, const struct llama_
                      struct token_list *list) {
     if (!list_reserve(list, text->len / 3 + 32))
         return false;
+    assert(list->tokens); /* room was asked for */
     if (rules->bos != ENGINE_TOKEN_NONE)
         list->tokens[list->count++] = rules->bos;
     size_t done = 0;

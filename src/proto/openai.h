@@ -26,9 +26,9 @@ MUST_USE enum status openai_read_chat(const char *body, size_t len, uint64_t see
 
 /* What every chunk and reply of one request repeats. */
 struct openai_reply {
-    const char *id;    /* "chatcmpl-..." */
-    const char *model; /* as the client wrote it */
-    int64_t created_s; /* seconds since 1970 */
+    const char *id;     /* "chatcmpl-..." */
+    const char *model;  /* as the client wrote it */
+    int64_t created_s;  /* seconds since 1970 */
     bool usage_follows; /* the stream ends with a usage chunk: all others then say `"usage":null` */
 };
 

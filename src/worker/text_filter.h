@@ -39,6 +39,6 @@ void text_filter_release(struct text_filter *filter); /* takes zeroed structs */
  * U+FFFD, one for each broken character. `out->failed` is set when memory is out, and then text may be
  * missing. */
 MUST_USE bool text_filter_add(struct text_filter *filter, const char *piece, size_t len, struct buf *out);
-/* The reply ended otherwise: appends all that was held back, but for a character that was left unfinished: the
- * limit cut it, the model did not mean it. After a complete stop string it appends nothing. */
+/* The reply ended otherwise: appends all that was held back, but for a character that was left unfinished:
+ * the limit cut it, the model did not mean it. After a complete stop string it appends nothing. */
 void text_filter_finish(struct text_filter *filter, struct buf *out);

@@ -44,7 +44,10 @@ const online = async (api) =>
     .map((worker) => worker.workerId)
     .sort();
 const hasOnline = (api, ...ids) =>
-  until(`online: ${ids}`, limit(10000), async () => (await online(api)).join() === ids.join());
+  until(`online: ${ids}`, limit(10000), async () => {
+    if ((await online(api)).join() === ids.join()) return true;
+    throw new Error((await api.workers()).map((worker) => `${worker.workerId} ${worker.status}`).join());
+  });
 
 /** How many jobs it has done. A client may have its reply a moment before the worker counts it. */
 const finished = async (api, id) => (await api.live(id)).load.jobsFinished;
@@ -54,15 +57,20 @@ async function end(child, signal = 'SIGTERM') {
   return within(`the end of ${child.command}`, limit(5000), child.ended);
 }
 
+/** What a test that failed has left must not take part in the next one. */
+function killStarted() {
+  for (const child of started.splice(0)) child.killTree();
+}
+
 let url;
+let nats;
 before(async () => {
   const port = await freePort();
   url = `nats://127.0.0.1:${port}`;
-  await startNats(port);
+  nats = await startNats(port);
+  started.length = 0;
 });
-after(async () => {
-  for (const child of started) child.killTree();
-});
+after(() => nats.killTree());
 
 describe('a controller and two workers on a nats-server of their own', () => {
   let controller;
@@ -74,7 +82,12 @@ describe('a controller and two workers on a nats-server of their own', () => {
     await hasOnline(api, 'alpha', 'beta');
   });
   after(async () => {
-    for (const child of [controller, ...workers]) assert.deepEqual(await end(child), {code: 0, signal: null});
+    try {
+      for (const child of [controller, ...workers])
+        assert.deepEqual(await end(child), {code: 0, signal: null});
+    } finally {
+      killStarted();
+    }
   });
 
   test('requests_are_answered_and_spread_over_the_workers', async () => {
@@ -103,7 +116,8 @@ describe('a controller and two workers on a nats-server of their own', () => {
   });
 });
 
-test('a_controller_that_comes_after_the_workers_knows_them_at_once_without_a_heartbeat', async () => {
+test('a_controller_that_comes_after_the_workers_knows_them_at_once_without_a_heartbeat', async (t) => {
+  t.after(killStarted);
   const flags = ['--engine', 'fake', ...RARE_HEARTBEATS];
   const workers = [startWorker(url, 'early1', ...flags), startWorker(url, 'early2', ...flags)];
   const first = await startController(url, ...RARE_HEARTBEATS);
@@ -116,7 +130,8 @@ test('a_controller_that_comes_after_the_workers_knows_them_at_once_without_a_hea
     assert.deepEqual(await end(child), {code: 0, signal: null});
 });
 
-test('a_worker_on_SIGTERM_finishes_its_stream_takes_nothing_new_and_deregisters', async () => {
+test('a_worker_on_SIGTERM_finishes_its_stream_takes_nothing_new_and_deregisters', async (t) => {
+  t.after(killStarted);
   const leaving = startWorker(url, 'leaving', ...SLOW_FAKE);
   const {child, api} = await startController(url, ...RARE_HEARTBEATS);
   await hasOnline(api, 'leaving');
@@ -139,6 +154,7 @@ test('a_worker_on_SIGTERM_finishes_its_stream_takes_nothing_new_and_deregisters'
   );
 
   const result = await stream;
+  assert.equal(result.error, undefined);
   assert.equal(result.text, expected);
   assert.equal(result.finish, 'stop');
   assert.deepEqual(await within('its end', limit(3000), leaving.ended), {code: 0, signal: null});
@@ -149,19 +165,21 @@ test('a_worker_on_SIGTERM_finishes_its_stream_takes_nothing_new_and_deregisters'
   for (const one of [child, staying]) assert.deepEqual(await end(one), {code: 0, signal: null});
 });
 
-test('a_worker_that_was_killed_is_found_out_by_the_next_request_which_goes_elsewhere', async () => {
+test('a_worker_that_was_killed_is_found_out_by_the_next_request_which_goes_elsewhere', async (t) => {
+  t.after(killStarted);
   const [one, two] = ['dying', 'living'].map((id) =>
     startWorker(url, id, '--engine', 'fake', ...RARE_HEARTBEATS),
   );
   const {child, api} = await startController(url, ...RARE_HEARTBEATS);
   await hasOnline(api, 'dying', 'living');
   await end(one, 'SIGKILL');
-  for (let i = 0; i < 4; i++) await api.ask(`[reply 1] ${i}`);
+  await Promise.all([1, 2, 3, 4].map((i) => api.ask(`[reply 1] ${i}`)));
   assert.deepEqual(await online(api), ['living']);
   for (const left of [child, two]) assert.deepEqual(await end(left), {code: 0, signal: null});
 });
 
-test('while_NATS_is_away_requests_get_503_and_when_it_is_back_they_succeed_without_a_restart', async () => {
+test('while_NATS_is_away_requests_get_503_and_when_it_is_back_they_succeed_without_a_restart', async (t) => {
+  t.after(killStarted);
   const port = await freePort();
   const away = await startNats(port);
   const worker = startWorker(`nats://127.0.0.1:${port}`, 'patient', '--engine', 'fake');
@@ -187,7 +205,8 @@ test('while_NATS_is_away_requests_get_503_and_when_it_is_back_they_succeed_witho
   await end(back);
 });
 
-test('serve_uses_an_external_NATS_with_password_and_starts_none_of_its_own', async () => {
+test('serve_uses_an_external_NATS_with_password_and_starts_none_of_its_own', async (t) => {
+  t.after(killStarted);
   const port = await freePort();
   const guarded = await startNats(port, '--user', 'cluster', '--pass', 'secret-pass');
   const cluster = await serve('--nats', `nats://cluster:secret-pass@127.0.0.1:${port}`, '--engine', 'fake');
@@ -208,7 +227,8 @@ test('serve_uses_an_external_NATS_with_password_and_starts_none_of_its_own', asy
   await end(guarded);
 });
 
-test('without_a_NATS_a_controller_and_a_worker_end_with_1_and_name_the_address', async () => {
+test('without_a_NATS_a_controller_and_a_worker_end_with_1_and_name_the_address', async (t) => {
+  t.after(killStarted);
   const port = await freePort();
   const flags = ['--nats', `nats://127.0.0.1:${port}`, '--nats-connect-wait-ms', 300];
   const ends = await Promise.all([
@@ -221,7 +241,8 @@ test('without_a_NATS_a_controller_and_a_worker_end_with_1_and_name_the_address',
   }
 });
 
-test('a_controller_or_worker_without_any_NATS_is_refused_with_2_and_told_the_flag', async () => {
+test('a_controller_or_worker_without_any_NATS_is_refused_with_2_and_told_the_flag', async (t) => {
+  t.after(killStarted);
   for (const command of ['controller', 'worker']) {
     const one = await mlxdEnd(limit(5000), command, '--engine', 'fake');
     assert.equal(one.code, 2, one.output);
