@@ -22,7 +22,7 @@ case "${1:-} ${2:-}" in
 esac
 
 packages=(nats-server libnats-dev libevent-dev libjansson-dev libyaml-dev libhttp-parser-dev libssl-dev
-    ninja-build pkg-config cmake gcc g++ git ccache)
+    ninja-build pkg-config cmake make gcc g++ git ccache ca-certificates)
 [[ $purpose == serve ]] || packages+=(libcmocka-dev curl)
 [[ $purpose == ci ]] && packages+=(clang clang-tidy clang-format)
 
