@@ -69,8 +69,12 @@ fmt: ## format all C
 fmt-check: ## fail if some C is not formatted
 	@clang-format --dry-run -Werror $(sources)
 
-bench: configure-release ## build the benchmark programs, build/release/bin/bench_*
-	@cmake --build --preset release -j $(JOBS) --target bench
+bench: configure-release ## measure next to llama-server of the same source: make bench ARGS="--rounds 9"
+	@scripts/setup.sh --for serve
+	@scripts/get-llama.sh --server
+	@cmake --build --preset release -j $(JOBS) --target mlxd bench
+	@build/release/bin/bench_throughput --mlxd build/release/bin/mlxd --model models/tiny-chat-q8_0.gguf \
+		--llama-server "$$(scripts/get-llama.sh --print-dir)/bin/llama-server" $(ARGS)
 
 docs: build ## regenerate the documents that mlxd prints
 	@scripts/docs.sh build/dev/bin/mlxd
