@@ -17,7 +17,7 @@ enum { CONFIG_MODELS_MAX = 32 };
 
 enum nats_mode { NATS_EMBEDDED, NATS_EXTERNAL };
 enum engine_kind { ENGINE_KIND_LLAMA, ENGINE_KIND_FAKE };
-enum cache_kind { CACHE_KIND_AUTO, CACHE_KIND_F16, CACHE_KIND_BF16, CACHE_KIND_Q8_0 };
+enum cache_kind { CACHE_KIND_F16, CACHE_KIND_BF16, CACHE_KIND_Q8_0 };
 
 struct config_model {
     char *name; /* owned; what clients call it */

@@ -9,7 +9,7 @@
 static const char *const level_names[] = {"debug", "info", "warn", "error", NULL};
 static const char *const nats_mode_names[] = {"embedded", "external", NULL};
 static const char *const engine_names[] = {"llama", "fake", NULL};
-static const char *const cache_names[] = {"auto", "f16", "bf16", "q8_0", NULL};
+static const char *const cache_names[] = {"f16", "bf16", "q8_0", NULL};
 static const char *const strategy_names[] = {"least_requests", NULL};
 
 /* One constructor for each kind, so that a row holds only what its kind has. */
@@ -122,9 +122,10 @@ const struct option option_table[] = {
         "among its workers."),
     INT("cluster.worker.gpu_layers", "gpu-layers", 0, worker.gpu_layers, "-1", -1, 10000, "layers",
         "Layers of the model that go to the GPU. -1: all that fit."),
-    ONE_OF(OPTION_ENUM, "cluster.worker.cache_type", "cache-type", worker.cache_type, "auto", cache_names,
-           "Numbers of the KV cache. auto: bf16 where the processor computes with it (AVX512-BF16) and no "
-           "GPU does the work, else f16; both take two bytes. q8_0 takes about half."),
+    ONE_OF(OPTION_ENUM, "cluster.worker.cache_type", "cache-type", worker.cache_type, "f16", cache_names,
+           "Numbers of the KV cache. bf16 also takes two bytes: with AVX512-BF16 it makes short contexts "
+           "faster and long "
+           "prompts much slower. q8_0 takes about half."),
     INT("cluster.worker.drain_timeout_ms", "worker-drain-timeout-ms", 0, worker.drain_timeout_ms, "30000", 0,
         HOUR, "ms",
         "How long jobs under way may go on after SIGTERM. Under `mlxd serve` its stop_timeout_ms is the "

@@ -24,8 +24,8 @@ struct engine;
 
 enum { ENGINE_TOKEN_NONE = -1, ENGINE_PIECE_MAX = 512 };
 
-/* Numbers of the KV cache. AUTO: the fastest two-byte kind of this machine. */
-enum engine_cache_type { ENGINE_CACHE_AUTO, ENGINE_CACHE_F16, ENGINE_CACHE_BF16, ENGINE_CACHE_Q8_0 };
+/* Numbers of the KV cache. */
+enum engine_cache_type { ENGINE_CACHE_F16, ENGINE_CACHE_BF16, ENGINE_CACHE_Q8_0 };
 
 struct engine_options {
     const char *model_path; /* a GGUF file; the fake engine reads only its name */

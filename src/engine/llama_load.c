@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "ggml-cpu.h"
 #include "llama.h"
 
 enum {
@@ -107,12 +106,8 @@ static double predicted_cache_mib(const struct llama_model *model, int64_t token
     return 2.0 * 2.0 * width * llama_model_n_layer(model) * (double)tokens / (1024.0 * 1024.0);
 }
 
-/* bf16 is what most models were trained in, and processors that compute with it need no conversion; without a
- * GPU, that is up to twice as fast. */
-static enum ggml_type cache_type_of(const struct engine_options *options) {
-    switch (options->cache_type) {
-    case ENGINE_CACHE_AUTO:
-        break;
+static enum ggml_type cache_type_of(enum engine_cache_type type) {
+    switch (type) {
     case ENGINE_CACHE_F16:
         return GGML_TYPE_F16;
     case ENGINE_CACHE_BF16:
@@ -120,8 +115,7 @@ static enum ggml_type cache_type_of(const struct engine_options *options) {
     case ENGINE_CACHE_Q8_0:
         return GGML_TYPE_Q8_0;
     }
-    bool on_cpu = options->gpu_layers == 0 || !llama_supports_gpu_offload();
-    return on_cpu && ggml_cpu_has_avx512_bf16() ? GGML_TYPE_BF16 : GGML_TYPE_F16;
+    return GGML_TYPE_F16;
 }
 
 static enum status make_context(struct llama_loaded *loaded, const struct engine_options *options,
@@ -151,7 +145,7 @@ static enum status make_context(struct llama_loaded *loaded, const struct engine
     /* A stream of its own for each slot: in a shared one, every slot's attention also pays for the tokens of
      * the others. */
     params.kv_unified = false;
-    params.type_k = params.type_v = cache_type_of(options);
+    params.type_k = params.type_v = cache_type_of(options->cache_type);
     params.no_perf = true;
     first_error[0] = '\0';
     loaded->context = llama_init_from_model(loaded->model, params);

@@ -253,6 +253,10 @@ static natsStatus set_options(natsOptions *native, const struct nats_options *op
     set(&result, natsOptions_SetSendAsap(native, true));
     /* Without it a publish blocks for ever on a stopped server. */
     set(&result, natsOptions_SetWriteDeadline(native, options->write_deadline_ms));
+    /* One thread delivers the messages of all subscriptions, in the order in which the server sent them: with
+     * a thread for each, a worker's good-bye could overtake its last tokens. */
+    set(&result, nats_SetMessageDeliveryPoolSize(1));
+    set(&result, natsOptions_UseGlobalMessageDelivery(native, true));
     set(&result, natsOptions_SetMaxReconnect(native, -1));
     set(&result, natsOptions_SetReconnectWait(native, RECONNECT_WAIT_MS));
     set(&result, natsOptions_SetReconnectJitter(native, RECONNECT_JITTER_MS, RECONNECT_JITTER_MS));

@@ -126,8 +126,6 @@ static bool on_progress(int32_t percent, void *arg) {
 
 static enum engine_cache_type cache_type_of(enum cache_kind kind) {
     switch (kind) {
-    case CACHE_KIND_AUTO:
-        return ENGINE_CACHE_AUTO;
     case CACHE_KIND_F16:
         return ENGINE_CACHE_F16;
     case CACHE_KIND_BF16:
@@ -135,7 +133,7 @@ static enum engine_cache_type cache_type_of(enum cache_kind kind) {
     case CACHE_KIND_Q8_0:
         return ENGINE_CACHE_Q8_0;
     }
-    return ENGINE_CACHE_AUTO;
+    return ENGINE_CACHE_F16;
 }
 
 static struct engine_options options_of(struct runner *runner) {

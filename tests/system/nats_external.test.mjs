@@ -54,7 +54,9 @@ const finished = async (api, id) => (await api.live(id)).load.jobsFinished;
 
 async function end(child, signal = 'SIGTERM') {
   child.signal(signal);
-  return within(`the end of ${child.command}`, limit(5000), child.ended);
+  const result = await within(`the end of ${child.command}`, limit(5000), child.ended);
+  await child.assertSound();
+  return result;
 }
 
 /** What a test that failed has left must not take part in the next one. */
@@ -173,7 +175,7 @@ test('a_worker_that_was_killed_is_found_out_by_the_next_request_which_goes_elsew
   const {child, api} = await startController(url, ...RARE_HEARTBEATS);
   await hasOnline(api, 'dying', 'living');
   await end(one, 'SIGKILL');
-  await Promise.all([1, 2, 3, 4].map((i) => api.ask(`[reply 1] ${i}`)));
+  await Promise.all([1, 2, 3, 4].map((i) => api.ask(`[reply 50] ${i}`)));
   assert.deepEqual(await online(api), ['living']);
   for (const left of [child, two]) assert.deepEqual(await end(left), {code: 0, signal: null});
 });

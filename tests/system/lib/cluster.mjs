@@ -162,6 +162,7 @@ export class Cluster extends Api {
       const result = await within(`the end of mlxd after ${signal}`, ms, this.child.ended);
       const left = this.child.survivors();
       if (left.length > 0) throw new Error(`left behind: ${left.map((one) => one.command).join('; ')}`);
+      await within('the end of all output', limit(1000), this.child.assertSound());
       return result;
     } finally {
       this.child.killTree();

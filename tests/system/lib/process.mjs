@@ -125,6 +125,13 @@ export class Child {
     running.delete(this);
   }
 
+  /** Throws what a sanitizer found in it or in a process below it: leaks come out at the very end. */
+  async assertSound() {
+    await this.closed;
+    const at = this.stderr.search(/^.*(ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|: runtime error: )/m);
+    if (at >= 0) throw new Error(`${this.command}\n${this.stderr.slice(at, at + 6000)}`);
+  }
+
   /** What it said, for the message of a failed test. */
   get output() {
     return `$ ${this.command}\n${this.stdout}${this.stderr.slice(-6000)}`;
