@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "base/siphash.h"
 
 enum { CAP_MIN = 16 };
 
@@ -20,60 +21,17 @@ struct map_entry {
 };
 
 static char tombstone[1];
-static uint64_t hash_key[2];
+static struct siphash_key hash_key;
 static pthread_once_t hash_key_once = PTHREAD_ONCE_INIT;
 
 static void hash_key_make(void) {
-    hash_key[0] = rng_u64();
-    hash_key[1] = rng_u64();
+    hash_key.words[0] = rng_u64();
+    hash_key.words[1] = rng_u64();
 }
 
-static uint64_t rotate(uint64_t word, int bits) {
-    return (word << bits) | (word >> (64 - bits));
-}
-
-static void sip_round(uint64_t v[4]) {
-    v[0] += v[1];
-    v[2] += v[3];
-    v[1] = rotate(v[1], 13) ^ v[0];
-    v[3] = rotate(v[3], 16) ^ v[2];
-    v[0] = rotate(v[0], 32);
-    v[2] += v[1];
-    v[0] += v[3];
-    v[1] = rotate(v[1], 17) ^ v[2];
-    v[3] = rotate(v[3], 21) ^ v[0];
-    v[2] = rotate(v[2], 32);
-}
-
-static void sip_absorb(uint64_t v[4], uint64_t word) {
-    v[3] ^= word;
-    sip_round(v);
-    v[0] ^= word;
-}
-
-/* SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012, with 1 and 3 rounds). */
 static uint64_t hash_of(const char *key) {
     pthread_once(&hash_key_once, hash_key_make);
-    uint64_t v[4] = {
-        hash_key[0] ^ UINT64_C(0x736f6d6570736575),
-        hash_key[1] ^ UINT64_C(0x646f72616e646f6d),
-        hash_key[0] ^ UINT64_C(0x6c7967656e657261),
-        hash_key[1] ^ UINT64_C(0x7465646279746573),
-    };
-    size_t len = strlen(key);
-    uint64_t word;
-    size_t at = 0;
-    for (; len - at >= sizeof word; at += sizeof word) {
-        memcpy(&word, key + at, sizeof word);
-        sip_absorb(v, word);
-    }
-    word = 0;
-    memcpy(&word, key + at, len - at);
-    sip_absorb(v, word | (uint64_t)len << 56);
-    v[2] ^= 0xFF;
-    for (int i = 0; i < 3; i++)
-        sip_round(v);
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
+    return siphash(&hash_key, key, strlen(key));
 }
 
 static bool is_live(const struct map_entry *entry) {

@@ -24,10 +24,14 @@ enum outcome {
     X(CONTEXT_LENGTH_EXCEEDED, 400, "invalid_request_error", false, NEUTRAL,                                 \
       "the prompt does not fit into the model's context")                                                    \
     X(BAD_HTTP_REQUEST, 400, "invalid_request_error", false, NEUTRAL, "the HTTP request is malformed")       \
+    X(INVALID_SESSION_ID, 400, "invalid_request_error", false, NEUTRAL, "the session id is malformed")       \
+    X(SESSION_NOT_FOUND, 404, "invalid_request_error", false, NEUTRAL, "no session with this id is known")   \
     X(ROUTE_NOT_FOUND, 404, "invalid_request_error", false, NEUTRAL, "no such URL")                          \
     X(MODEL_NOT_FOUND, 404, "invalid_request_error", false, NEUTRAL,                                         \
       "no worker of the cluster serves the model")                                                           \
     X(WORKER_NOT_FOUND, 404, "invalid_request_error", false, NEUTRAL, "no worker with this id is known")     \
+    X(REQUEST_NOT_FOUND, 404, "invalid_request_error", false, NEUTRAL,                                       \
+      "no request with this id is under way or was lately")                                                  \
     X(METHOD_NOT_ALLOWED, 405, "invalid_request_error", false, NEUTRAL,                                      \
       "the URL exists, for another method")                                                                  \
     X(REQUEST_TIMEOUT, 408, "invalid_request_error", false, NEUTRAL,                                         \
@@ -35,6 +39,8 @@ enum outcome {
     X(PAYLOAD_TOO_LARGE, 413, "invalid_request_error", false, NEUTRAL, "the body is over the limit")         \
     X(HEADERS_TOO_LARGE, 431, "invalid_request_error", false, NEUTRAL, "the request head is over the limit") \
     X(CANCELLED, 499, "invalid_request_error", false, NEUTRAL, "the client left")                            \
+    X(POISON_REQUEST, 500, "server_error", false, NEUTRAL,                                                   \
+      "the same request was the last that two workers did before they died")                                 \
     X(INTERNAL_ERROR, 500, "server_error", false, NEUTRAL,                                                   \
       "a defect or an exhausted resource of the controller")                                                 \
     X(ENGINE_ERROR, 500, "server_error", true, FAILURE, "the engine failed while it ran the job")            \
@@ -43,6 +49,10 @@ enum outcome {
       "a message of the worker is malformed or out of order")                                                \
     X(ALL_RETRIES_EXHAUSTED, 502, "server_error", false, NEUTRAL, "every worker that was tried failed")      \
     X(NO_WORKERS_AVAILABLE, 503, "server_error", false, NEUTRAL, "no worker can take the request now")       \
+    X(NO_HEALTHY_WORKERS, 503, "server_error", false, NEUTRAL,                                               \
+      "all workers with the model are silent, offline or broken")                                            \
+    X(CIRCUIT_BREAKER_OPEN, 503, "server_error", false, NEUTRAL,                                             \
+      "all workers with the model have failed too often lately")                                             \
     X(WORKER_OVERLOADED, 503, "server_error", true, NEUTRAL, "the worker's queue is full")                   \
     X(WORKER_DRAINING, 503, "server_error", true, NEUTRAL,                                                   \
       "the worker is about to stop and takes no new work")                                                   \
@@ -50,7 +60,7 @@ enum outcome {
     X(CONTROLLER_OVERLOADED, 503, "server_error", false, NEUTRAL,                                            \
       "the controller holds its maximum of requests")                                                        \
     X(MODEL_NOT_LOADED, 503, "server_error", true, NEUTRAL, "the worker does not have the model loaded")     \
-    X(WORKER_UNAVAILABLE, 503, "server_error", true, FAILURE, "nobody answers at the worker's address")      \
+    X(WORKER_UNAVAILABLE, 503, "server_error", true, NEUTRAL, "nobody answers at the worker's address")      \
     X(WORKER_OFFLINE, 503, "server_error", true, FAILURE,                                                    \
       "the worker died or fell silent while it had the job")                                                 \
     X(NATS_ERROR, 503, "server_error", true, NEUTRAL, "the controller's own link to NATS is down")           \

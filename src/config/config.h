@@ -13,7 +13,11 @@
 #include "base/buf.h"
 #include "base/error.h"
 
-enum { CONFIG_MODELS_MAX = 32 };
+enum {
+    CONFIG_MODELS_MAX = 32,
+    CONFIG_WEIGHTS_MAX = 256,
+    CONFIG_WEIGHT_DIGITS = 3, /* behind the point */
+};
 
 enum nats_mode { NATS_EMBEDDED, NATS_EXTERNAL };
 enum engine_kind { ENGINE_KIND_LLAMA, ENGINE_KIND_FAKE };
@@ -22,6 +26,17 @@ enum cache_kind { CACHE_KIND_F16, CACHE_KIND_BF16, CACHE_KIND_Q8_0 };
 struct config_model {
     char *name; /* owned; what clients call it */
     char *path; /* owned */
+};
+
+/* How many requests a worker gets in relation to others. */
+struct config_weight {
+    char *pattern; /* owned; an id or host name, `*` stands for any text */
+    int64_t thousandths;
+};
+
+struct config_weights {
+    struct config_weight rows[CONFIG_WEIGHTS_MAX];
+    size_t count;
 };
 
 struct config {
@@ -41,6 +56,7 @@ struct config {
         int64_t max_requests;
         int64_t max_body_bytes;
         int64_t max_connections;
+        int64_t record_max;
         int64_t worker_offline_timeout_ms;
         int64_t drain_timeout_ms;
     } controller;
@@ -55,10 +71,20 @@ struct config {
             int64_t max_retries;
             int64_t retry_delay_ms;
             int64_t max_delay_ms;
+            int64_t budget_percent;
         } retry;
+        struct {
+            bool enabled;
+            int64_t failure_threshold;
+            int64_t success_threshold;
+            int64_t timeout_ms;
+        } breaker;
+        int64_t session_ttl_ms;
+        int64_t sessions_max;
     } routing;
     struct {
-        char *strategy; /* least_requests */
+        char *strategy; /* route/balancer.h */
+        struct config_weights weights;
     } balancing;
     struct {
         int64_t heartbeat_interval_ms;

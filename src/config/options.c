@@ -10,7 +10,8 @@ static const char *const level_names[] = {"debug", "info", "warn", "error", NULL
 static const char *const nats_mode_names[] = {"embedded", "external", NULL};
 static const char *const engine_names[] = {"llama", "fake", NULL};
 static const char *const cache_names[] = {"f16", "bf16", "q8_0", NULL};
-static const char *const strategy_names[] = {"least_requests", NULL};
+static const char *const strategy_names[] = {
+    "round_robin", "least_requests", "weighted_random", "skills_based", "smart", "prefix_aware", NULL};
 
 /* One constructor for each kind, so that a row holds only what its kind has. */
 #define INT(path_, flag_, letter_, field_, initial_, min_, max_, unit_, help_)                              \
@@ -37,6 +38,12 @@ static const char *const strategy_names[] = {"least_requests", NULL};
     {                                                                                                \
         .path = (path_), .flag = (flag_), .kind = OPTION_ID, .offset = FIELD(field_), .initial = "", \
         .max = 64, .unit = "", .help = (help_)                                                       \
+    }
+
+#define WEIGHTS(path_, flag_, field_, help_)                                                              \
+    {                                                                                                     \
+        .path = (path_), .flag = (flag_), .kind = OPTION_WEIGHTS, .offset = FIELD(field_), .initial = "", \
+        .max = 1000, .unit = "", .help = (help_)                                                          \
     }
 
 const struct option option_table[] = {
@@ -72,6 +79,9 @@ const struct option option_table[] = {
         "Largest request body. It must also fit into a message of NATS (8 MiB in embedded mode)."),
     INT("cluster.controller.max_connections", "max-connections", 0, controller.max_connections, "10000", 1,
         1000000, "connections", "Open client connections; more are answered with 503 and closed."),
+    INT("cluster.controller.record_max", "record-max", 0, controller.record_max, "10000", 0, 1000000,
+        "records",
+        "Ended requests whose record can be asked for, each for 5 minutes; about 700 bytes each. 0: none."),
     INT("cluster.controller.worker_offline_timeout_ms", "worker-offline-timeout-ms", 0,
         controller.worker_offline_timeout_ms, "15000", 100, HOUR, "ms",
         "A worker that was not heard of for so long is offline, and what it ran is retried elsewhere."),
@@ -91,6 +101,10 @@ const struct option option_table[] = {
         "How long a job that has its place in a batch may take until its first token."),
     INT("cluster.requestRouting.stallTimeoutMs", "stall-timeout-ms", 0, routing.stall_timeout_ms, "10000", 1,
         24 * HOUR, "ms", "Longest pause between two tokens before the attempt counts as failed."),
+    INT("cluster.requestRouting.sessionTTL", "session-ttl-ms", 0, routing.session_ttl_ms, "300000", 1000,
+        24 * HOUR, "ms", "A session that is not used for so long is forgotten."),
+    INT("cluster.requestRouting.maxSessions", "max-sessions", 0, routing.sessions_max, "10000", 1, 1000000,
+        "sessions", "Sessions that are kept; the one used longest ago gives way."),
     BOOL("cluster.requestRouting.retry.enabled", "retry", routing.retry.enabled, "true",
          "Try another worker when one fails before the client has seen any text."),
     INT("cluster.requestRouting.retry.maxRetries", "max-retries", 0, routing.retry.max_retries, "2", 0, 100,
@@ -99,10 +113,32 @@ const struct option option_table[] = {
         0, MINUTE, "ms", "Bound of the first random delay; it doubles with each retry."),
     INT("cluster.requestRouting.retry.maxDelayMs", "max-retry-delay-ms", 0, routing.retry.max_delay_ms,
         "1000", 0, MINUTE, "ms", "The delay's bound never grows past it."),
+    INT("cluster.requestRouting.retry.budgetPercent", "retry-budget-percent", 0, routing.retry.budget_percent,
+        "20", 0, 100, "%", "Retries in relation to requests, beside two a second that are always allowed."),
+
+    BOOL("cluster.requestRouting.circuitBreaker.enabled", "circuit-breaker", routing.breaker.enabled, "true",
+         "Send nothing to a worker that keeps failing until it has proved itself again."),
+    INT("cluster.requestRouting.circuitBreaker.failureThreshold", "failure-threshold", 0,
+        routing.breaker.failure_threshold, "5", 1, 1000, "failures",
+        "Failures in a row that open a worker's breaker; half of the last 20 or more in 30 s do, too."),
+    INT("cluster.requestRouting.circuitBreaker.successThreshold", "success-threshold", 0,
+        routing.breaker.success_threshold, "2", 1, 1000, "successes",
+        "Successful probes in a row that close it."),
+    INT("cluster.requestRouting.circuitBreaker.timeoutMs", "breaker-timeout-ms", 0,
+        routing.breaker.timeout_ms, "30000", 1, HOUR, "ms",
+        "How long it stays open before a probe; doubles with each time in a row."),
 
     ONE_OF(OPTION_CHOICE, "cluster.loadBalancing.strategy", "strategy", balancing.strategy, "least_requests",
            strategy_names,
-           "How a worker is chosen. least_requests: the one with the fewest requests for its size."),
+           "How a worker is chosen. round_robin: in turn. least_requests: the one with the fewest requests "
+           "for its size. weighted_random: by chance and `weights`. skills_based: least_requests among "
+           "those whose context holds the request. smart: the shortest expected time, from measured speed, "
+           "queue and memory. prefix_aware: the one that knows the longest beginning of the prompt, unless "
+           "it has much more to do than others."),
+    WEIGHTS("cluster.loadBalancing.weights", "weight", balancing.weights,
+            "How often weighted_random chooses a worker, in relation to the others; 1 where nothing is "
+            "said. By its id, or by a pattern of its id or host name in which `*` stands for any text; the "
+            "id counts most, then the first pattern that fits."),
 
     INT("cluster.discovery.heartbeat_interval_ms", "heartbeat-interval-ms", 0,
         discovery.heartbeat_interval_ms, "1000", 20, MINUTE, "ms",
@@ -157,6 +193,7 @@ const struct option_section option_sections[] = {
     {"cluster.controller", "The HTTP side, where clients connect."},
     {"cluster.requestRouting", "How long a request may take."},
     {"cluster.requestRouting.retry", "What happens when a worker fails."},
+    {"cluster.requestRouting.circuitBreaker", "Which workers are left alone for a while."},
     {"cluster.loadBalancing", "Which worker gets a request."},
     {"cluster.discovery", "How controllers know their workers."},
     {"cluster.worker", "The processes that run models."},

@@ -11,12 +11,13 @@ enum {
 #define CONFIG_MODELS_PATH "cluster.models"
 
 enum option_kind {
-    OPTION_INT,    /* int64_t */
-    OPTION_BOOL,   /* bool */
-    OPTION_ENUM,   /* an enum whose values count from 0 as `choices` do */
-    OPTION_TEXT,   /* char *, owned */
-    OPTION_CHOICE, /* char *, owned, one of `choices` */
-    OPTION_ID,     /* char *, owned, empty or [A-Za-z0-9_-]: it becomes part of a NATS subject */
+    OPTION_INT,     /* int64_t */
+    OPTION_BOOL,    /* bool */
+    OPTION_ENUM,    /* an enum whose values count from 0 as `choices` do */
+    OPTION_TEXT,    /* char *, owned */
+    OPTION_CHOICE,  /* char *, owned, one of `choices` */
+    OPTION_ID,      /* char *, owned, empty or [A-Za-z0-9_-]: it becomes part of a NATS subject */
+    OPTION_WEIGHTS, /* struct config_weights; in a file a section of its own, text: number */
 };
 
 struct option {
@@ -55,7 +56,14 @@ bool option_child_of(const char *path, const char *section, char *out);
 enum { OPTION_WHY_MAX = 256 };
 MUST_USE bool option_store(const struct option *option, struct config *config, const char *text, size_t len,
                            char *why);
-/* The value as option_store takes it. `scratch` holds at least 32 bytes and is used for numbers. */
+/* Adds a weight, or replaces that of the same pattern. `number` as in `1.5`. As option_store on errors. */
+MUST_USE bool option_add_weight(struct config_weights *weights, const char *pattern, size_t pattern_len,
+                                const char *number, size_t number_len, char *why);
+enum { OPTION_WEIGHT_CHARS = 24 };
+/* As option_add_weight takes it; `out` holds OPTION_WEIGHT_CHARS. */
+void option_show_weight(int64_t thousandths, char *out);
+/* The value as option_store takes it; of weights always "", they are in the struct. `scratch` holds at least
+ * 32 bytes and is used for numbers. */
 const char *option_value(const struct option *option, const struct config *config, char *scratch);
 void option_release(const struct option *option, struct config *config);
 

@@ -185,6 +185,34 @@ static enum status read_key(struct reader *reader, const char *section, char *pa
     return note(reader, line_of(reader), path);
 }
 
+/* A mapping from patterns to numbers. It replaces what the option held. */
+static enum status read_weights(struct reader *reader, const struct option *option) {
+    struct config_weights *weights = (void *)((char *)reader->config + option->offset);
+    option_release(option, reader->config);
+    if (is_null(reader))
+        return STATUS_OK;
+    if (!is_at(reader, YAML_MAPPING_START_EVENT))
+        return refuse(reader, line_of(reader), option->path,
+                      "must be a section of lines like \"worker-1: 2.5\"");
+    for (;;) {
+        char path[CONFIG_PATH_MAX];
+        enum status status = next(reader);
+        if (status != STATUS_OK || is_at(reader, YAML_MAPPING_END_EVENT))
+            return status;
+        status = read_key(reader, option->path, path);
+        if (status == STATUS_OK)
+            status = next(reader);
+        if (status != STATUS_OK)
+            return status;
+        size_t len = 0;
+        const char *number = is_at(reader, YAML_SCALAR_EVENT) ? scalar(reader, &len) : "";
+        const char *pattern = path + strlen(option->path) + 1;
+        char why[OPTION_WHY_MAX];
+        if (!option_add_weight(weights, pattern, strlen(pattern), number, len, why))
+            return refuse(reader, line_of(reader), path, "%s", why);
+    }
+}
+
 static enum status store_model(struct reader *reader, size_t line, const char *name, const char *path) {
     if (!config_add_model(reader->config, name, path))
         return refuse(reader, line, CONFIG_MODELS_PATH, "more than %d models", CONFIG_MODELS_MAX);
@@ -263,7 +291,7 @@ static enum status read_section(struct reader *reader, const char *section);
 static enum status read_value(struct reader *reader, const char *section, const char *path, size_t key_line) {
     const struct option *option = option_find_path(path);
     if (option)
-        return read_option(reader, option);
+        return option->kind == OPTION_WEIGHTS ? read_weights(reader, option) : read_option(reader, option);
     if (strcmp(path, CONFIG_MODELS_PATH) == 0)
         return read_models(reader);
     if (!option_is_section(path))

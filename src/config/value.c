@@ -144,6 +144,95 @@ static bool store_text(const struct option *option, char **field, const char *te
     return true;
 }
 
+/* Up to CONFIG_WEIGHT_DIGITS digits behind a point, none of which may be lost. */
+static bool read_thousandths(const char *text, size_t len, int64_t *out) {
+    int64_t value = 0;
+    size_t digits = 0;
+    size_t behind = 0;
+    bool point = false;
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == '.' && !point && digits > 0) {
+            point = true;
+        } else if (text[i] >= '0' && text[i] <= '9' && digits < 9) {
+            value = value * 10 + (text[i] - '0');
+            digits++;
+            behind += point;
+        } else {
+            return false;
+        }
+    }
+    if (digits == 0 || behind > CONFIG_WEIGHT_DIGITS || (point && behind == 0))
+        return false;
+    for (; behind < CONFIG_WEIGHT_DIGITS; behind++)
+        value *= 10;
+    *out = value;
+    return true;
+}
+
+void option_show_weight(int64_t thousandths, char *out) {
+    snprintf(out, OPTION_WEIGHT_CHARS, "%lld.%03lld", (long long)thousandths / 1000,
+             (long long)thousandths % 1000);
+}
+
+static struct config_weight *find_weight(struct config_weights *weights, const char *pattern, size_t len) {
+    for (size_t i = 0; i < weights->count; i++)
+        if (is_word(pattern, len, weights->rows[i].pattern))
+            return &weights->rows[i];
+    return NULL;
+}
+
+bool option_add_weight(struct config_weights *weights, const char *pattern, size_t pattern_len,
+                       const char *number, size_t number_len, char *why) {
+    enum { PATTERN_MAX = 64, LARGEST = 1000 };
+    int64_t thousandths;
+    if (!option_check_text(pattern, pattern_len, PATTERN_MAX, why))
+        return false;
+    if (pattern_len == 0) {
+        snprintf(why, OPTION_WHY_MAX, "must name a worker or a pattern");
+        return false;
+    }
+    if (!read_thousandths(number, number_len, &thousandths) || thousandths > LARGEST * 1000) {
+        snprintf(why, OPTION_WHY_MAX,
+                 "must be a number from 0 to %d with at most %d digits behind the point, not \"%s\"", LARGEST,
+                 CONFIG_WEIGHT_DIGITS, show(number, number_len).text);
+        return false;
+    }
+    struct config_weight *weight = find_weight(weights, pattern, pattern_len);
+    if (!weight && weights->count == CONFIG_WEIGHTS_MAX) {
+        snprintf(why, OPTION_WHY_MAX, "must not be more than %d", CONFIG_WEIGHTS_MAX);
+        return false;
+    }
+    if (!weight) {
+        weight = &weights->rows[weights->count++];
+        weight->pattern = strndup(pattern, pattern_len);
+        assert(weight->pattern);
+    }
+    weight->thousandths = thousandths;
+    return true;
+}
+
+static void clear_weights(struct config_weights *weights) {
+    for (size_t i = 0; i < weights->count; i++)
+        free(weights->rows[i].pattern);
+    weights->count = 0;
+}
+
+/* `PATTERN=NUMBER` adds one; nothing removes all. */
+static bool store_weight(struct config_weights *weights, const char *text, size_t len, char *why) {
+    const char *equals = memrchr(text, '=', len);
+    if (len == 0) {
+        clear_weights(weights);
+        return true;
+    }
+    if (!equals) {
+        snprintf(why, OPTION_WHY_MAX, "must be PATTERN=NUMBER, as in gpu-*=2.5, not \"%s\"",
+                 show(text, len).text);
+        return false;
+    }
+    size_t pattern_len = (size_t)(equals - text);
+    return option_add_weight(weights, text, pattern_len, equals + 1, len - pattern_len - 1, why);
+}
+
 bool option_store(const struct option *option, struct config *config, const char *text, size_t len,
                   char *why) {
     switch (option->kind) {
@@ -161,6 +250,8 @@ bool option_store(const struct option *option, struct config *config, const char
     case OPTION_CHOICE:
     case OPTION_ID:
         return store_text(option, text_field(option, config), text, len, why);
+    case OPTION_WEIGHTS:
+        return store_weight(field_of(option, config), text, len, why);
     }
     return false;
 }
@@ -187,6 +278,8 @@ const char *option_value(const struct option *option, const struct config *confi
     case OPTION_CHOICE:
     case OPTION_ID:
         return *(char *const *)field;
+    case OPTION_WEIGHTS:
+        break;
     }
     return "";
 }
@@ -194,4 +287,6 @@ const char *option_value(const struct option *option, const struct config *confi
 void option_release(const struct option *option, struct config *config) {
     if (has_text(option))
         free(*text_field(option, config));
+    if (option->kind == OPTION_WEIGHTS)
+        clear_weights(field_of(option, config));
 }

@@ -111,6 +111,24 @@ static void put_option_comment(struct buf *out, const struct option *option, int
     put_comment(out, depth, text);
 }
 
+static void put_weights(struct buf *out, const struct option *option, const struct config *config, int depth,
+                        bool comments) {
+    const struct config_weights *weights = (const void *)((const char *)config + option->offset);
+    if (comments) {
+        indent(out, depth);
+        buf_append_str(out, "# weights: {worker-1: 2.5, \"gpu-*\": 4}\n");
+    }
+    indent(out, depth);
+    buf_append_str(out, weights->count ? "weights:\n" : "weights: {}\n");
+    for (size_t i = 0; i < weights->count; i++) {
+        char number[OPTION_WEIGHT_CHARS];
+        indent(out, depth + 1);
+        quote(out, weights->rows[i].pattern);
+        option_show_weight(weights->rows[i].thousandths, number);
+        buf_printf(out, ": %s\n", number);
+    }
+}
+
 static void put_options(struct buf *out, const struct config *config, bool comments) {
     const char *last = "";
     for (size_t i = 0; i < option_count; i++) {
@@ -119,11 +137,15 @@ static void put_options(struct buf *out, const struct config *config, bool comme
         int depth = open_sections(out, option->path, last, comments);
         if (comments)
             put_option_comment(out, option, depth);
+        last = option->path;
+        if (option->kind == OPTION_WEIGHTS) {
+            put_weights(out, option, config, depth, comments);
+            continue;
+        }
         indent(out, depth);
         buf_printf(out, "%s: ", last_name(option->path));
         put_value(out, option, option_value(option, config, scratch));
         buf_append_char(out, '\n');
-        last = option->path;
     }
 }
 

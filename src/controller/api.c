@@ -1,8 +1,10 @@
 /* From URLs to handlers, and the one handler that makes requests. */
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
-#include "controller/controller_internal.h"
+#include "controller/breakers.h"
+#include "controller/monitoring.h"
 
 void controller_http_error_body(const struct error *error, struct buf *out) {
     openai_write_error(out, error);
@@ -19,12 +21,39 @@ void controller_reply_error(struct http_exchange *exchange, const struct error *
     buf_release(&body);
 }
 
-/* An error before a request exists. */
-static void refuse(struct controller *controller, struct http_exchange *exchange, const struct error *error) {
-    controller->stats.requests_refused++;
+void controller_reply_json(struct http_exchange *exchange, int status, struct buf *body) {
+    http_reply(exchange, status, "application/json", body->data ? body->data : "{}",
+               body->data ? body->len : 2);
+    buf_release(body);
+}
+
+void controller_reply_not_found(struct http_exchange *exchange, enum status status, const char *what,
+                                const char *id) {
+    struct error error;
+    error_set(&error, status, NULL, "%s \"%s\" is not known here", what, id);
+    controller_reply_error(exchange, &error);
+}
+
+const char *controller_client_id(const struct http_exchange *exchange) {
+    const char *id = http_header(exchange, "X-Request-Id");
+    return id && wire_is_token(id, CLIENT_REQUEST_ID_MAX) ? id : NULL;
+}
+
+/* A call that cannot be done, of any kind. */
+static void refuse_call(struct http_exchange *exchange, const struct error *error) {
     log_info("request refused", F_STR("path", http_path(exchange)),
              F_STR("status", status_name(error->status)), F_STR("param", error->param));
+    const char *client_id = controller_client_id(exchange);
+    if (client_id)
+        http_add_header(exchange, "X-Request-Id", client_id);
     controller_reply_error(exchange, error);
+}
+
+/* An error before a request exists. */
+static void refuse(struct controller *controller, struct http_exchange *exchange, const struct error *error) {
+    controller->stats.requests_ended[REQUEST_REFUSED]++;
+    controller->stats.errors[error->status]++;
+    refuse_call(exchange, error);
 }
 
 static bool may_begin(const struct controller *controller, struct error *error) {
@@ -41,6 +70,27 @@ static bool may_begin(const struct controller *controller, struct error *error) 
     return true;
 }
 
+static enum status check_poison(struct controller *controller, const struct chat_request *chat,
+                                struct error *error) {
+    if (!poison_has(&controller->poison, chat->model, chat->messages_json, clock_ms()))
+        return STATUS_OK;
+    return error_set(error, STATUS_POISON_REQUEST, NULL,
+                     "two workers died while they ran this request; it is refused for %d minutes",
+                     POISON_TTL_MS / 60000);
+}
+
+/* The body's session wins over the header's. */
+static enum status read_session(struct chat_request *chat, const struct http_exchange *exchange,
+                                struct error *error) {
+    const char *header = http_header(exchange, "X-Session-Id");
+    if (!chat->session_id && header)
+        chat->session_id = strdup(header);
+    if (!chat->session_id || session_id_is_valid(chat->session_id))
+        return STATUS_OK;
+    return error_set(error, STATUS_INVALID_SESSION_ID, "session_id",
+                     "a session id has 1 to %d characters of A-Z a-z 0-9 _ . : -", CHAT_SESSION_ID_MAX);
+}
+
 static void chat_completions(struct controller *controller, struct http_exchange *exchange,
                              const char *rest UNUSED) {
     struct error error;
@@ -50,6 +100,12 @@ static void chat_completions(struct controller *controller, struct http_exchange
     controller->stats.requests_total++;
     if (!may_begin(controller, &error) ||
         openai_read_chat(body, len, rng_next(&controller->rng), &chat, &error) != STATUS_OK) {
+        refuse(controller, exchange, &error);
+        return;
+    }
+    if (read_session(&chat, exchange, &error) != STATUS_OK ||
+        check_poison(controller, &chat, &error) != STATUS_OK) {
+        chat_request_release(&chat);
         refuse(controller, exchange, &error);
         return;
     }
@@ -64,6 +120,16 @@ static void chat_completions(struct controller *controller, struct http_exchange
     request_dispatch(request, EVENT_START);
 }
 
+static void drop_session(struct controller *controller, struct http_exchange *exchange, const char *id) {
+    if (session_drop(&controller->sessions, id, clock_ms())) {
+        http_reply(exchange, 204, "application/json", "", 0);
+        return;
+    }
+    struct error error;
+    error_set(&error, STATUS_SESSION_NOT_FOUND, NULL, "the session is not known here");
+    refuse_call(exchange, &error);
+}
+
 struct route {
     const char *method;
     const char *path; /* one that ends in '/' takes a last part, which is passed as `rest` */
@@ -74,11 +140,18 @@ static const struct route routes[] = {
     {"POST", "/v1/chat/completions", chat_completions},
     {"GET", "/v1/models", cluster_api_models},
     {"GET", "/v1/models/", cluster_api_model},
+    {"DELETE", "/api/sessions/", drop_session},
     {"GET", "/health", cluster_api_health},
     {"GET", "/health/ready", cluster_api_ready},
     {"GET", "/api/cluster/status", cluster_api_status},
     {"GET", "/api/cluster/workers", cluster_api_workers},
     {"GET", "/api/cluster/workers/", cluster_api_worker},
+    {"GET", "/api/controller/metrics", metrics_api_json},
+    {"GET", "/api/controller/circuit-breakers", breakers_api_list},
+    {"POST", "/api/controller/circuit-breakers/", breakers_api_set},
+    {"GET", "/api/controller/requests", requests_api_list},
+    {"GET", "/api/controller/requests/", requests_api_one},
+    {"GET", "/metrics", metrics_api_prometheus},
 };
 
 /* What follows the route's path, "" for an exact match, NULL for none. */
@@ -116,5 +189,5 @@ void controller_handle_http(struct http_exchange *exchange, void *arg) {
         error_set(&error, STATUS_ROUTE_NOT_FOUND, NULL, "there is nothing at %s %s", http_method(exchange),
                   http_path(exchange));
     }
-    refuse(controller, exchange, &error);
+    refuse_call(exchange, &error);
 }

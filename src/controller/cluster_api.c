@@ -7,19 +7,6 @@
 #include "base/log.h"
 #include "controller/controller_internal.h"
 
-static void reply_json(struct http_exchange *exchange, int status, struct buf *body) {
-    http_reply(exchange, status, "application/json", body->data ? body->data : "{}",
-               body->data ? body->len : 2);
-    buf_release(body);
-}
-
-static void reply_not_found(struct http_exchange *exchange, enum status status, const char *what,
-                            const char *id) {
-    struct error error;
-    error_set(&error, status, NULL, "%s \"%s\" is not known here", what, id);
-    controller_reply_error(exchange, &error);
-}
-
 static bool can_work(const struct registry_worker *worker) {
     return worker->state == WORKER_ONLINE && worker->info.phase == WORKER_PHASE_READY;
 }
@@ -50,7 +37,7 @@ void cluster_api_health(struct controller *controller, struct http_exchange *exc
     struct buf body;
     buf_init(&body, 0);
     write_health(controller, &body, "ok");
-    reply_json(exchange, 200, &body);
+    controller_reply_json(exchange, 200, &body);
 }
 
 /* It can serve: what a load balancer in front of several controllers asks. */
@@ -61,7 +48,7 @@ void cluster_api_ready(struct controller *controller, struct http_exchange *exch
     struct buf body;
     buf_init(&body, 0);
     write_health(controller, &body, ready ? "ready" : "not ready");
-    reply_json(exchange, ready ? 200 : 503, &body);
+    controller_reply_json(exchange, ready ? 200 : 503, &body);
 }
 
 /* Every model that a known worker serves, once; at most `max`. */
@@ -96,7 +83,7 @@ void cluster_api_models(struct controller *controller, struct http_exchange *exc
     buf_init(&body, 0);
     openai_write_models(&body, models, models ? collect_models(controller, models, MODELS_LISTED_MAX) : 0);
     free(models);
-    reply_json(exchange, 200, &body);
+    controller_reply_json(exchange, 200, &body);
 }
 
 void cluster_api_model(struct controller *controller, struct http_exchange *exchange, const char *rest) {
@@ -106,12 +93,12 @@ void cluster_api_model(struct controller *controller, struct http_exchange *exch
     while (at < count && strcmp(models[at].id, rest) != 0)
         at++;
     if (at == count) {
-        reply_not_found(exchange, STATUS_MODEL_NOT_FOUND, "the model", rest);
+        controller_reply_not_found(exchange, STATUS_MODEL_NOT_FOUND, "the model", rest);
     } else {
         struct buf body;
         buf_init(&body, 0);
         openai_write_model(&body, &models[at]);
-        reply_json(exchange, 200, &body);
+        controller_reply_json(exchange, 200, &body);
     }
     free(models);
 }
@@ -124,14 +111,15 @@ static void write_requests(const struct controller *controller, struct buf *out)
         "\"cancelled\":%llu,\"retries\":%llu,\"promptTokens\":%llu,\"completionTokens\":%llu,"
         "\"firstTokenMsP50\":%.3f,\"firstTokenMsP99\":%.3f,\"totalMsP50\":%.3f,\"totalMsP99\":%.3f}",
         controller->active_count, (unsigned long long)stats->requests_total,
-        (unsigned long long)stats->requests_succeeded, (unsigned long long)stats->requests_failed,
-        (unsigned long long)stats->requests_refused, (unsigned long long)stats->requests_cancelled,
-        (unsigned long long)stats->retries, (unsigned long long)stats->prompt_tokens,
-        (unsigned long long)stats->completion_tokens,
-        (double)hist_percentile(&stats->first_token_us, 50) / 1000,
-        (double)hist_percentile(&stats->first_token_us, 99) / 1000,
-        (double)hist_percentile(&stats->total_us, 50) / 1000,
-        (double)hist_percentile(&stats->total_us, 99) / 1000);
+        (unsigned long long)stats->requests_ended[REQUEST_SUCCEEDED],
+        (unsigned long long)stats->requests_ended[REQUEST_FAILED],
+        (unsigned long long)stats->requests_ended[REQUEST_REFUSED],
+        (unsigned long long)stats->requests_ended[REQUEST_CANCELLED], (unsigned long long)stats->retries,
+        (unsigned long long)stats->prompt_tokens, (unsigned long long)stats->completion_tokens,
+        (double)hist_percentile(&stats->first_token.us, 50) / 1000,
+        (double)hist_percentile(&stats->first_token.us, 99) / 1000,
+        (double)hist_percentile(&stats->total.us, 50) / 1000,
+        (double)hist_percentile(&stats->total.us, 99) / 1000);
 }
 
 static void write_links(const struct controller *controller, struct buf *out) {
@@ -181,7 +169,7 @@ void cluster_api_status(struct controller *controller, struct http_exchange *exc
     write_requests(controller, &body);
     buf_append_char(&body, '}');
     free(models);
-    reply_json(exchange, 200, &body);
+    controller_reply_json(exchange, 200, &body);
 }
 
 static void write_worker(struct buf *out, const struct registry_worker *worker,
@@ -192,7 +180,7 @@ static void write_worker(struct buf *out, const struct registry_worker *worker,
         extra, sizeof(extra),
         ",\"leases\":%d,\"jobsSent\":%llu,\"jobsFailed\":%llu,\"lastHeartbeat\":%lld,\"heartbeatAgeMs\":%lld,"
         "\"live\":%s",
-        worker->leases, (unsigned long long)worker->jobs_sent, (unsigned long long)worker->jobs_failed,
+        worker->gauge->leases, (unsigned long long)worker->jobs_sent, (unsigned long long)worker->jobs_failed,
         (long long)(clock_wall_ms() - age_ms), (long long)age_ms, live ? "true" : "false");
     wire_write_worker_object(out, info, worker_state_name(worker), extra);
 }
@@ -208,7 +196,7 @@ void cluster_api_workers(struct controller *controller, struct http_exchange *ex
         write_worker(&body, controller->registry.workers[i], &controller->registry.workers[i]->info, false);
     }
     buf_append_char(&body, ']');
-    reply_json(exchange, 200, &body);
+    controller_reply_json(exchange, 200, &body);
 }
 
 /* One worker is asked for its numbers of this moment; the last heartbeat serves when it does not answer. */
@@ -232,12 +220,12 @@ static void free_query(struct stats_query *query) {
 static void answer_query(struct stats_query *query, const struct worker_info *live) {
     struct registry_worker *worker = registry_find(&query->controller->registry, query->worker_id);
     if (!worker) {
-        reply_not_found(query->exchange, STATUS_WORKER_NOT_FOUND, "the worker", query->worker_id);
+        controller_reply_not_found(query->exchange, STATUS_WORKER_NOT_FOUND, "the worker", query->worker_id);
     } else {
         struct buf body;
         buf_init(&body, 0);
         write_worker(&body, worker, live ? live : &worker->info, live != NULL);
-        reply_json(query->exchange, 200, &body);
+        controller_reply_json(query->exchange, 200, &body);
     }
     free_query(query);
 }
@@ -294,7 +282,7 @@ static struct stats_query *new_query(struct controller *controller, struct http_
 void cluster_api_worker(struct controller *controller, struct http_exchange *exchange, const char *rest) {
     struct registry_worker *worker = registry_find(&controller->registry, rest);
     if (!worker) {
-        reply_not_found(exchange, STATUS_WORKER_NOT_FOUND, "the worker", rest);
+        controller_reply_not_found(exchange, STATUS_WORKER_NOT_FOUND, "the worker", rest);
         return;
     }
     struct stats_query *query = new_query(controller, exchange, worker);

@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "controller/controller_internal.h"
+#include "controller/monitoring.h"
 
 enum {
     FORGET_OFFLINE_MS =
@@ -39,28 +39,27 @@ static void finish_drain(void *arg) {
         on_drained(controller->on_drained_arg);
 }
 
-static void count_outcome(struct controller *controller, const struct request *request) {
-    struct controller_stats *stats = &controller->stats;
-    if (request->outcome == STATUS_OK)
-        stats->requests_succeeded++;
-    else if (request->outcome == STATUS_CANCELLED)
-        stats->requests_cancelled++;
-    else if (request->attempt > 0)
-        stats->requests_failed++;
-    else
-        stats->requests_refused++;
-    hist_add(&stats->total_us, (uint64_t)(clock_us() - request->begun_us));
+static void count_end(struct controller_stats *stats, const struct record *record) {
+    stats->requests_ended[record->end]++;
+    if (record->outcome != STATUS_OK)
+        stats->errors[record->outcome]++;
+    latency_add(&stats->inter_token, record->inter_token_us);
+    latency_add(&stats->total, record->duration_us);
 }
 
-static void log_request(const struct request *request) {
-    int64_t first_us = request->first_token_us ? request->first_token_us - request->begun_us : 0;
-    log_info("request", F_STR("id", request->id), F_STR("model", request->chat.model),
-             F_STR("status", status_name(request->outcome)), F_BOOL("stream", request->chat.stream),
-             F_INT("tries", request->attempt),
-             F_NUM("total_ms", (double)(clock_us() - request->begun_us) / 1000),
-             F_NUM("first_token_ms", (double)first_us / 1000),
-             F_INT("prompt_tokens", request->usage.prompt_tokens),
-             F_INT("completion_tokens", request->usage.completion_tokens));
+static double ms_or_0(int64_t us) {
+    return us > 0 ? (double)us / 1000 : 0;
+}
+
+static void log_end(const struct record *record) {
+    log_info("request", F_STR("id", record->id), F_STR("model", record->model),
+             F_STR("status", status_name(record->outcome)), F_BOOL("stream", record->stream),
+             F_STR("worker", record->worker_id[0] ? record->worker_id : NULL),
+             F_INT("tries", record->attempts), F_NUM("total_ms", ms_or_0(record->duration_us)),
+             F_NUM("queue_ms", ms_or_0(record->queue_us)),
+             F_NUM("first_token_ms", ms_or_0(record->first_token_us)),
+             F_INT("prompt_tokens", record->usage.prompt_tokens),
+             F_INT("completion_tokens", record->usage.completion_tokens));
 }
 
 void controller_request_ended(struct controller *controller, struct request *request) {
@@ -69,8 +68,11 @@ void controller_request_ended(struct controller *controller, struct request *req
     controller->active_count--;
     TAILQ_INSERT_TAIL(&controller->ended, request, link);
     loop_defer_ask(&controller->reap);
-    count_outcome(controller, request);
-    log_request(request);
+    struct record record;
+    request_describe(request, &record);
+    count_end(&controller->stats, &record);
+    log_end(&record);
+    records_add(&controller->records, &record, clock_ms());
     if (controller->draining && controller->active_count == 0)
         loop_timer_arm(&controller->drain_timer, 0);
 }
@@ -113,19 +115,54 @@ static void on_link(bool up, void *arg) {
     }
 }
 
+static struct breaker_config breaker_config_of(const struct config *config) {
+    return (struct breaker_config){
+        .enabled = config->routing.breaker.enabled,
+        .failure_threshold = config->routing.breaker.failure_threshold,
+        .success_threshold = config->routing.breaker.success_threshold,
+        .timeout_ms = config->routing.breaker.timeout_ms,
+        .probe_lease_ms = config->routing.ack_timeout_ms + config->routing.first_token_timeout_ms,
+    };
+}
+
 static void init_routing(struct controller *controller) {
     const struct config *config = controller->config;
     int64_t heartbeat_ms = config->discovery.heartbeat_interval_ms;
     registry_init(&controller->registry,
                   &(struct registry_config){.suspect_after_ms = heartbeat_ms * 5 / 2,
                                             .offline_after_ms = config->controller.worker_offline_timeout_ms,
-                                            .forget_after_ms = FORGET_OFFLINE_MS});
+                                            .forget_after_ms = FORGET_OFFLINE_MS,
+                                            .breaker = breaker_config_of(config)});
     router_init(&controller->router, &controller->registry, &controller->balancer);
     controller->retry = (struct retry_config){.enabled = config->routing.retry.enabled,
                                               .max_retries = config->routing.retry.max_retries,
                                               .delay_ms = config->routing.retry.retry_delay_ms,
                                               .max_delay_ms = config->routing.retry.max_delay_ms};
+    struct retry_budget_config budget = retry_budget_default;
+    budget.percent = config->routing.retry.budget_percent;
+    retry_budget_init(&controller->retry_budget, &budget, clock_ms());
     rng_seed(&controller->rng, rng_u64());
+}
+
+static bool init_balancer(struct controller *controller) {
+    const struct config_weights *weights = &controller->config->balancing.weights;
+    bool ok = balancer_init(&controller->balancer, controller->config->balancing.strategy, rng_u64());
+    for (size_t i = 0; ok && i < weights->count; i++)
+        ok = balancer_add_weight(&controller->balancer, weights->rows[i].pattern,
+                                 (uint32_t)weights->rows[i].thousandths);
+    return ok;
+}
+
+static bool init_tables(struct controller *controller) {
+    struct siphash_key key;
+    rng_bytes(&key, sizeof(key));
+    poison_init(&controller->poison, &key);
+    rng_bytes(&key, sizeof(key));
+    return session_table_init(
+        &controller->sessions,
+        &(struct session_config){.ttl_ms = controller->config->routing.session_ttl_ms,
+                                 .max = (size_t)controller->config->routing.sessions_max},
+        &key);
 }
 
 static enum status start_http(struct controller *controller, struct error *error) {
@@ -148,10 +185,12 @@ static enum status start_http(struct controller *controller, struct error *error
 }
 
 static enum status start_parts(struct controller *controller, struct error *error) {
-    if (!balancer_init(&controller->balancer, controller->config->balancing.strategy, rng_u64()))
+    if (!init_balancer(controller))
         return error_set(error, STATUS_CONFIG_INVALID, "cluster.loadBalancing.strategy",
-                         "\"%s\" is no strategy", controller->config->balancing.strategy);
-    if (!loop_timer_init(&controller->tick_timer, controller->loop, controller_tick, controller) ||
+                         "\"%s\" is no strategy, or memory is out", controller->config->balancing.strategy);
+    if (!init_tables(controller) ||
+        !records_init(&controller->records, (size_t)controller->config->controller.record_max) ||
+        !loop_timer_init(&controller->tick_timer, controller->loop, controller_tick, controller) ||
         !loop_timer_init(&controller->drain_timer, controller->loop, on_drain_timer, controller) ||
         !loop_defer_init(&controller->reap, controller->loop, reap_ended, controller))
         return error_set(error, STATUS_START_FAILED, NULL, "out of memory");
@@ -217,7 +256,10 @@ void controller_free(struct controller *controller) {
     loop_timer_release(&controller->drain_timer);
     loop_defer_release(&controller->reap);
     router_release(&controller->router);
+    balancer_release(&controller->balancer);
     registry_release(&controller->registry);
+    session_table_release(&controller->sessions);
+    records_release(&controller->records);
     map_release(&controller->by_id);
     buf_release(&controller->scratch);
     free(controller);

@@ -1,24 +1,28 @@
 /* What the files of this folder share: the controller itself. Not for other folders. */
 #pragma once
 
-#include "base/hist.h"
 #include "base/map.h"
 #include "net/http.h"
 #include "proto/wire.h"
 #include "route/balancer.h"
+#include "route/poison.h"
 #include "route/registry.h"
 #include "route/retry.h"
+#include "route/retry_budget.h"
 #include "route/router.h"
+#include "route/session.h"
 
 #include "controller/controller.h"
+#include "controller/latency.h"
+#include "controller/records.h"
 #include "controller/request.h"
 
 struct controller_stats {
     uint64_t requests_total;
-    uint64_t requests_succeeded;
-    uint64_t requests_failed;    /* answered with an error after a worker was asked for */
-    uint64_t requests_refused;   /* answered with an error before */
-    uint64_t requests_cancelled; /* the client left */
+    uint64_t requests_ended[REQUEST_END_COUNT];
+    uint64_t errors[STATUS_COUNT];       /* requests that ended so */
+    uint64_t failed_tries[STATUS_COUNT]; /* tries that ended so */
+    uint64_t timeouts[TIMEOUT_COUNT];
     uint64_t retries;
     uint64_t stale_events; /* of an older attempt, another incarnation or an unknown request */
     uint64_t gaps;         /* tokens missing in a stream */
@@ -26,8 +30,10 @@ struct controller_stats {
     uint64_t impossible_events;
     uint64_t prompt_tokens;
     uint64_t completion_tokens;
-    struct hist first_token_us; /* from the request's arrival */
-    struct hist total_us;
+    struct latency queue;       /* of each try, from the job's sending until it had its slot */
+    struct latency first_token; /* from the request's arrival */
+    struct latency inter_token; /* the mean of each request */
+    struct latency total;
 };
 
 struct stats_query;
@@ -47,6 +53,9 @@ struct controller {
     struct balancer balancer;
     struct router router;
     struct retry_config retry;
+    struct retry_budget retry_budget;
+    struct session_table sessions;
+    struct poison poison;
     struct rng rng;
     struct loop_timer tick_timer;
 
@@ -67,12 +76,20 @@ struct controller {
     void *on_drained_arg;
 
     struct controller_stats stats;
+    struct records records; /* of ended requests */
 };
 
 /* api.c */
 void controller_handle_http(struct http_exchange *exchange, void *arg);
 /* Answers with the error in OpenAI's shape, its HTTP status, and Retry-After where it helps. */
 void controller_reply_error(struct http_exchange *exchange, const struct error *error);
+/* Releases the body. */
+void controller_reply_json(struct http_exchange *exchange, int status, struct buf *body);
+/* `what` is like "the worker". */
+void controller_reply_not_found(struct http_exchange *exchange, enum status status, const char *what,
+                                const char *id);
+/* The client's own id for its call (X-Request-Id), NULL when it sent none or no valid one. */
+const char *controller_client_id(const struct http_exchange *exchange);
 void controller_http_error_body(const struct error *error, struct buf *out);
 
 /* cluster_api.c: GET /health, /v1/models and /api/cluster/... */
@@ -92,6 +109,9 @@ void cluster_api_release(struct controller *controller);
 MUST_USE enum status controller_subscribe(struct controller *controller);
 void controller_discover(struct controller *controller);
 void controller_tick(void *arg);
+/* The worker of this lease does not answer: no new work until its next heartbeat, and others take what it
+ * has. */
+void controller_suspect(struct controller *controller, const struct lease *lease);
 
 /* controller.c: a request is over; it is freed at the end of the tick. */
 void controller_request_ended(struct controller *controller, struct request *request);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "controller/breakers.h"
 #include "controller/controller_internal.h"
 
 static void fail_requests_on(struct controller *controller, uint64_t generation, const struct error *error,
@@ -24,11 +25,12 @@ static void leave_suspect(struct controller *controller, const struct registry_w
     fail_requests_on(controller, generation, &error, true);
 }
 
+/* Only a new incarnation proves that the process died: silence may be the network's. */
 static void leave_lost(struct controller *controller, const struct registry_worker *worker,
-                       uint64_t generation) {
+                       uint64_t generation, enum status status) {
     struct error error;
-    error_set(&error, STATUS_WORKER_OFFLINE, NULL, "worker %s was lost while it had the job",
-              worker->info.id);
+    session_purge_worker(&controller->sessions, generation);
+    error_set(&error, status, NULL, "worker %s was lost while it had the job", worker->info.id);
     fail_requests_on(controller, generation, &error, false);
 }
 
@@ -47,7 +49,7 @@ static void on_change(enum registry_change change, const struct registry_worker 
         return;
     case REGISTRY_RESTARTED:
         log_warn("worker restarted", F_STR("worker", worker->info.id));
-        leave_lost(controller, worker, old_generation);
+        leave_lost(controller, worker, old_generation, STATUS_WORKER_OFFLINE);
         return;
     case REGISTRY_SUSPECTED:
         log_warn("worker is suspect", F_STR("worker", worker->info.id),
@@ -56,12 +58,18 @@ static void on_change(enum registry_change change, const struct registry_worker 
         return;
     case REGISTRY_LOST:
         log_warn("worker is offline", F_STR("worker", worker->info.id));
-        leave_lost(controller, worker, old_generation);
+        leave_lost(controller, worker, old_generation, STATUS_WORKER_TIMEOUT);
         return;
     case REGISTRY_FULL:
         log_error("worker not registered: too many", F_INT("max", REGISTRY_WORKERS_MAX));
         return;
     }
+}
+
+void controller_suspect(struct controller *controller, const struct lease *lease) {
+    struct registry_worker *worker = registry_find(&controller->registry, lease->worker_id);
+    if (worker && worker->generation == lease->generation)
+        registry_unreachable(&controller->registry, worker, on_change, controller);
 }
 
 static void note_malformed(struct controller *controller, const char *subject, const struct error *error) {
@@ -151,14 +159,11 @@ static void on_no_responders(struct controller *controller, const struct wire_re
     struct request *request = map_find(&controller->by_id, reply->request_id);
     if (!request || !request->lease.generation || request->attempt != reply->attempt)
         return;
-    struct registry_worker *worker = registry_find(&controller->registry, request->lease.worker_id);
-    uint64_t generation = request->lease.generation;
+    struct lease lease = request->lease;
     struct error error;
-    error_set(&error, STATUS_WORKER_UNAVAILABLE, NULL, "nobody listens as worker %s",
-              request->lease.worker_id);
+    error_set(&error, STATUS_WORKER_UNAVAILABLE, NULL, "nobody listens as worker %s", lease.worker_id);
     request_fail_try(request, &error);
-    if (worker && worker->generation == generation)
-        registry_unreachable(&controller->registry, worker, on_change, controller);
+    controller_suspect(controller, &lease);
 }
 
 static void on_reply(const struct transport_message *message, void *arg) {
@@ -213,8 +218,11 @@ void controller_discover(struct controller *controller) {
 
 void controller_tick(void *arg) {
     struct controller *controller = arg;
+    session_expire(&controller->sessions, clock_ms());
     /* While our own link is down every worker is silent: that says nothing about them. */
     if (transport_is_up(controller->transport))
         registry_tick(&controller->registry, clock_ms(), on_change, controller);
+    breakers_tick(controller);
+    records_expire(&controller->records, clock_ms());
     loop_timer_arm(&controller->tick_timer, controller->config->discovery.heartbeat_interval_ms / 4 + 1);
 }

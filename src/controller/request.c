@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "controller/breakers.h"
 #include "controller/controller_internal.h"
 
 /* A reply that is not streamed is held until it is complete. A model's context bounds it long before this. */
@@ -59,12 +60,17 @@ struct request *request_begin(struct controller *controller, struct http_exchang
     *chat = (struct chat_request){0};
     request->exchange = exchange;
     request->begun_us = clock_us();
+    request->begun_wall_ms = clock_wall_ms();
+    request->queue_us = -1;
+    if (controller_client_id(exchange))
+        snprintf(request->client_id, sizeof(request->client_id), "%s", controller_client_id(exchange));
     request->deadline_ms = clock_ms() + total_limit_ms(controller, &request->chat);
     request->reply = (struct openai_reply){.id = request->id,
                                            .model = request->chat.model,
                                            .created_s = clock_wall_ms() / 1000,
                                            .usage_follows = request->chat.include_usage};
     loop_timer_arm(&request->deadline_timer, total_limit_ms(controller, &request->chat));
+    retry_budget_request(&controller->retry_budget, clock_ms());
     TAILQ_INSERT_TAIL(&controller->active, request, link);
     controller->active_count++;
     http_on_close(exchange, on_client_gone, request);
@@ -94,8 +100,9 @@ static void limit_silence(struct request *request, int64_t limit_ms) {
         loop_timer_disarm(&request->try_timer);
 }
 
-static void end_try(struct request *request) {
+static void end_try(struct request *request, enum status status) {
     loop_timer_disarm(&request->try_timer);
+    breakers_end_try(request, status);
     lease_give_back(&request->controller->registry, &request->lease);
 }
 
@@ -116,7 +123,7 @@ static void cancel_on_worker(struct request *request) {
 }
 
 static void end_request(struct request *request, enum status outcome) {
-    end_try(request);
+    end_try(request, outcome);
     loop_timer_disarm(&request->deadline_timer);
     request->outcome = outcome;
     controller_request_ended(request->controller, request);
@@ -124,20 +131,54 @@ static void end_request(struct request *request, enum status outcome) {
 
 /* Trying. */
 
+/* A session is looked up once: after a failed try it moves. */
+static uint64_t session_generation(struct request *request) {
+    if (!request->chat.session_id || request->attempt > 0)
+        return 0;
+    const struct session *session =
+        session_find(&request->controller->sessions, request->chat.session_id, clock_ms());
+    return session ? session->generation : 0;
+}
+
+/* Where the next request of its session should go. */
+static void bind_session(struct request *request) {
+    if (request->chat.session_id)
+        session_bind(&request->controller->sessions, request->chat.session_id, request->lease.worker_id,
+                     request->lease.generation, clock_ms());
+}
+
 enum request_event request_act_pick(struct request *request) {
     struct controller *controller = request->controller;
+    struct route_request route = {.model = request->chat.model,
+                                  .prompt = request->chat.messages_json,
+                                  .prompt_len = strlen(request->chat.messages_json),
+                                  .max_tokens = request->chat.max_tokens,
+                                  .priority = request->chat.priority,
+                                  .session_generation = session_generation(request)};
+    struct route_decision *decision = &request->decision;
     struct error nobody;
     struct registry_worker *worker =
-        router_pick(&controller->router, request->chat.model, &request->exclusion, &nobody);
+        router_pick(&controller->router, &route, &request->exclusion, clock_ms(), decision, &nobody);
+    if (worker && !breakers_begin_try(request, worker, decision->panic)) {
+        error_set(&nobody, STATUS_CIRCUIT_BREAKER_OPEN, NULL, "worker %s lets no job through",
+                  worker->info.id);
+        worker = NULL;
+    }
     if (!worker) {
         /* After a failed try, how that failed tells more than that nobody is left. */
         if (request->try_count == 0)
             request->failure = nobody;
         return EVENT_NO_WORKER;
     }
+    log_debug("worker picked", F_STR("request", request->id), F_STR("worker", decision->worker_id),
+              F_STR("strategy", decision->strategy), F_NUM("score", decision->score),
+              F_INT("candidates", decision->candidates));
     lease_take(worker, &request->lease);
+    balancer_note_sent(&controller->balancer, &route, worker);
     memcpy(request->incarnation, worker->info.incarnation, sizeof(request->incarnation));
-    request->attempt++;
+    memcpy(request->worker_id, worker->info.id, sizeof(request->worker_id));
+    if (request->attempt++ > 0)
+        controller->stats.retries++;
     return EVENT_PICKED;
 }
 
@@ -146,6 +187,8 @@ enum request_event request_act_send(struct request *request) {
     buf_clear(&request->text);
     request->next_index = 0;
     request->try_begun_ms = clock_ms();
+    request->sent_us = clock_us();
+    request->queue_us = -1;
     struct wire_job job = {.attempt = request->attempt,
                            .remaining_ms = remaining_ms(request) > 1 ? remaining_ms(request) : 1,
                            .now_s = request->reply.created_s,
@@ -173,12 +216,21 @@ enum request_event request_act_send(struct request *request) {
 /* It waits in the worker's queue now. Waiting is limited by the deadline alone: it says nothing about the
  * worker's health, which its heartbeats tell. */
 enum request_event request_act_note_accepted(struct request *request) {
+    bind_session(request);
+    breakers_renew(request, remaining_ms(request));
     limit_silence(request, 0);
     return EVENT_NONE;
 }
 
 enum request_event request_act_note_started(struct request *request) {
-    limit_silence(request, request->controller->config->routing.first_token_timeout_ms);
+    struct controller *controller = request->controller;
+    request->usage.prompt_tokens = request->event->prompt_tokens;
+    if (request->queue_us < 0) {
+        request->queue_us = clock_us() - request->sent_us;
+        latency_add(&controller->stats.queue, request->queue_us);
+    }
+    breakers_renew(request, controller->config->routing.first_token_timeout_ms);
+    limit_silence(request, controller->config->routing.first_token_timeout_ms);
     return EVENT_NONE;
 }
 
@@ -187,12 +239,23 @@ static void note_try(struct request *request) {
     struct registry_worker *worker = registry_find(&controller->registry, request->lease.worker_id);
     if (worker && status_outcome(request->failure.status) == OUTCOME_FAILURE)
         worker->jobs_failed++;
+    controller->stats.failed_tries[request->failure.status]++;
     if (request->try_count == ROUTE_TRIES_MAX)
         return;
     struct request_try *tried = &request->tries[request->try_count++];
     memcpy(tried->worker_id, request->lease.worker_id, sizeof(tried->worker_id));
     tried->status = request->failure.status;
     tried->duration_ms = clock_ms() - request->try_begun_ms;
+}
+
+/* A try whose worker is gone costs nothing that was not lost anyway; all others draw on the budget. */
+static bool may_retry(struct request *request) {
+    enum status status = request->failure.status;
+    if (status == STATUS_WORKER_OFFLINE || status == STATUS_WORKER_UNAVAILABLE ||
+        retry_budget_withdraw(&request->controller->retry_budget, clock_ms()))
+        return true;
+    log_warn("retry suppressed: the budget is spent", F_STR("request", request->id));
+    return false;
 }
 
 enum request_event request_act_judge(struct request *request) {
@@ -203,37 +266,47 @@ enum request_event request_act_judge(struct request *request) {
              F_STR("reason", request->failure.message));
     note_try(request);
     if (status != STATUS_NATS_ERROR) /* that was our own link, not the worker */
-        route_exclude(&request->exclusion, request->lease.generation);
-    if (status == STATUS_WORKER_OFFLINE)
-        request->worker_deaths++;
+        route_exclude(&request->exclusion, request->lease.serial, request->lease.generation);
+    if (status == STATUS_WORKER_OFFLINE && ++request->worker_deaths == RETRY_WORKER_DEATHS_MAX)
+        poison_add(&controller->poison, request->chat.model, request->chat.messages_json, clock_ms());
     cancel_on_worker(request);
-    end_try(request);
+    end_try(request, status);
     struct retry_case failed = {.status = status,
                                 .retries = (int64_t)request->attempt - 1,
                                 .worker_deaths = request->worker_deaths,
                                 .text_shown = request->text_shown,
                                 .remaining_ms = remaining_ms(request)};
-    switch (retry_decide(&controller->retry, &failed, &controller->rng, &request->retry_delay_ms)) {
-    case RETRY_NOW:
-        controller->stats.retries++;
-        return EVENT_RETRY_NOW;
-    case RETRY_LATER:
-        controller->stats.retries++;
-        return EVENT_RETRY_LATER;
-    case RETRY_NO:
-        break;
-    }
-    return EVENT_GIVE_UP;
+    enum retry_verdict verdict =
+        retry_decide(&controller->retry, &failed, &controller->rng, &request->retry_delay_ms);
+    if (verdict == RETRY_NO || !may_retry(request))
+        return EVENT_GIVE_UP;
+    return verdict == RETRY_NOW ? EVENT_RETRY_NOW : EVENT_RETRY_LATER;
+}
+
+static void note_timeout(struct request *request, enum request_timeout timeout) {
+    request->timeouts++;
+    request->controller->stats.timeouts[timeout]++;
 }
 
 enum request_event request_act_judge_timeout(struct request *request) {
-    const char *waited_for = request->first_token_us ? "its next token"
-                             : request->try_limit_ms == request->controller->config->routing.ack_timeout_ms
-                                 ? "its acknowledgement"
-                                 : "its first token";
-    error_set(&request->failure, STATUS_WORKER_TIMEOUT, NULL, "worker %s did not send %s within %lld ms",
-              request->lease.worker_id, waited_for, (long long)request->try_limit_ms);
-    return request_act_judge(request);
+    static const char *const waited_for[TIMEOUT_COUNT] = {[TIMEOUT_ACKNOWLEDGEMENT] = "its acknowledgement",
+                                                          [TIMEOUT_FIRST_TOKEN] = "its first token",
+                                                          [TIMEOUT_STALL] = "its next token"};
+    enum request_timeout timeout = request->next_index > 0  ? TIMEOUT_STALL
+                                   : request->queue_us >= 0 ? TIMEOUT_FIRST_TOKEN
+                                                            : TIMEOUT_ACKNOWLEDGEMENT;
+    note_timeout(request, timeout);
+    /* While our own link is down nobody could have been heard. */
+    enum status status =
+        transport_is_up(request->controller->transport) ? STATUS_WORKER_TIMEOUT : STATUS_NATS_ERROR;
+    error_set(&request->failure, status, NULL, "worker %s did not send %s within %lld ms",
+              request->lease.worker_id, waited_for[timeout], (long long)request->try_limit_ms);
+    struct lease lease = request->lease;
+    enum request_event verdict = request_act_judge(request);
+    /* Nobody took the job, and NATS did not say that nobody listens: the worker is stuck or cut off. */
+    if (timeout == TIMEOUT_ACKNOWLEDGEMENT && status == STATUS_WORKER_TIMEOUT)
+        controller_suspect(request->controller, &lease);
+    return verdict;
 }
 
 enum request_event request_act_wait(struct request *request) {
@@ -256,13 +329,19 @@ static void write_stream(struct request *request) {
         http_stream_write(request->exchange, out->data, out->len);
 }
 
+/* A client that named the request finds its own name again. */
+static void add_id_header(struct request *request) {
+    http_add_header(request->exchange, "X-Request-Id",
+                    request->client_id[0] ? request->client_id : request->id);
+}
+
 /* The head of the reply goes out with the first token, so that an error before it has its own HTTP status. */
 static void start_stream(struct request *request) {
     request->stream_started = true;
     openai_chunk_template_init(&request->chunk, &request->reply);
     http_add_header(request->exchange, "Cache-Control", "no-cache");
     http_add_header(request->exchange, "X-Accel-Buffering", "no");
-    http_add_header(request->exchange, "X-Request-Id", request->id);
+    add_id_header(request);
     http_stream_start(request->exchange, 200, "text/event-stream");
     openai_write_role_chunk(&request->controller->scratch, &request->reply);
 }
@@ -286,13 +365,15 @@ enum request_event request_act_show_token(struct request *request) {
     struct controller *controller = request->controller;
     if (!request->first_token_us) {
         request->first_token_us = clock_us();
-        hist_add(&controller->stats.first_token_us, (uint64_t)(request->first_token_us - request->begun_us));
+        latency_add(&controller->stats.first_token, request->first_token_us - request->begun_us);
     }
-    int64_t stall_ms = controller->config->routing.stall_timeout_ms;
-    if (request->next_index == 0)
-        limit_silence(request, stall_ms);
-    else
+    if (request->next_index == 0) {
+        request->try_first_token_us = clock_us();
+        limit_silence(request, controller->config->routing.stall_timeout_ms);
+        breakers_first_token(request);
+    } else {
         request->last_heard_ms = clock_ms();
+    }
     request->next_index++;
     buf_clear(&controller->scratch);
     show_text(request, event->text, event->text_len);
@@ -314,7 +395,7 @@ static void finish_whole(struct request *request) {
     struct buf *out = &request->controller->scratch;
     openai_write_completion(out, &request->reply, request->text.data ? request->text.data : "",
                             request->text.len, request->finish, &request->usage);
-    http_add_header(request->exchange, "X-Request-Id", request->id);
+    add_id_header(request);
     http_reply(request->exchange, 200, "application/json", out->data, out->len);
 }
 
@@ -323,6 +404,7 @@ enum request_event request_act_finish(struct request *request) {
     struct controller *controller = request->controller;
     request->usage = event->usage;
     request->finish = event->finish;
+    bind_session(request); /* again: a stream may outlive a session's time */
     controller->stats.prompt_tokens += (uint64_t)event->usage.prompt_tokens;
     controller->stats.completion_tokens += (uint64_t)event->usage.completion_tokens;
     buf_clear(&controller->scratch);
@@ -371,7 +453,7 @@ static void answer_error(struct request *request) {
         /* Our own tries are spent: the client library should not repeat them all. A refusal is no try. */
         if (request->try_count > 0 && !all_tries_were_refusals(request))
             http_add_header(request->exchange, "x-should-retry", "false");
-        http_add_header(request->exchange, "X-Request-Id", request->id);
+        add_id_header(request);
         controller_reply_error(request->exchange, &request->failure);
     }
     request->exchange = NULL;
@@ -387,6 +469,7 @@ enum request_event request_act_reply_error(struct request *request) {
 
 enum request_event request_act_expire(struct request *request) {
     cancel_on_worker(request);
+    note_timeout(request, TIMEOUT_DEADLINE);
     error_set(&request->failure, STATUS_DEADLINE_EXCEEDED, NULL,
               "the request took longer than its limit of %lld ms",
               (long long)total_limit_ms(request->controller, &request->chat));

@@ -11,15 +11,23 @@
 #include "proto/wire.h"
 #include "route/router.h"
 
+#include "controller/records.h"
 #include "controller/request_table.h"
 
 struct controller;
 
-/* A failed try, kept for the error that names them all. */
-struct request_try {
-    char worker_id[WORKER_ID_MAX + 1];
-    enum status status;
-    int64_t duration_ms;
+/* Which limit ran out. X(NAME, text) */
+#define REQUEST_TIMEOUT_MAP(X)            \
+    X(ACKNOWLEDGEMENT, "acknowledgement") \
+    X(FIRST_TOKEN, "firstToken")          \
+    X(STALL, "stall")                     \
+    X(DEADLINE, "deadline")
+
+enum request_timeout {
+#define X(name, text) TIMEOUT_##name,
+    REQUEST_TIMEOUT_MAP(X)
+#undef X
+        TIMEOUT_COUNT
 };
 
 struct request {
@@ -32,16 +40,25 @@ struct request {
     struct chat_request chat;           /* owned */
     struct openai_reply reply;          /* points to id and chat.model */
     struct openai_chunk_template chunk; /* owned; made when the stream starts */
+    char client_id[CLIENT_REQUEST_ID_MAX +
+                   1]; /* X-Request-Id of the client, if it is one; never on the wire */
     int64_t begun_us;
+    int64_t begun_wall_ms;
     int64_t deadline_ms;
     struct loop_timer deadline_timer;
 
     /* The current try. */
-    uint32_t attempt; /* 1..; 0 before the first */
+    uint32_t attempt;               /* 1..; 0 before the first */
+    struct route_decision decision; /* of the newest pick */
     struct lease lease;
+    struct breaker_ticket ticket; /* of the worker's breaker, beside the lease */
     char incarnation[INCARNATION_CHARS + 1];
-    uint32_t next_index; /* of the token that must come next */
+    uint32_t next_index;               /* of the token that must come next */
+    char worker_id[WORKER_ID_MAX + 1]; /* kept when its lease is given back */
     int64_t try_begun_ms;
+    int64_t sent_us;
+    int64_t queue_us; /* from there until the job had its slot; -1 before */
+    int64_t try_first_token_us;
     int64_t last_heard_ms;
     int64_t try_limit_ms; /* how long the worker may be silent now; 0: not limited */
     struct loop_timer try_timer;
@@ -52,6 +69,7 @@ struct request {
     struct route_exclusion exclusion;
     struct request_try tries[ROUTE_TRIES_MAX];
     size_t try_count;
+    uint32_t timeouts;
     int64_t worker_deaths;
 
     /* What the client gets. */

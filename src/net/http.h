@@ -7,6 +7,9 @@
  * later. When the client leaves first, `on_close` is called once, and that is the end of the exchange too:
  * after http_reply, http_stream_end or on_close the pointer is dead. Everything on the loop thread.
  *
+ * A client that only ends its own side of the connection while it waits (shutdown(SHUT_WR), `nc -N`) has left
+ * too: on the wire that looks the same as a client that is gone.
+ *
  * What the server refuses by itself (malformed requests, oversized heads and bodies, timeouts) is answered
  * with the body that `error_body` makes; the connection is closed afterwards, after the client had a chance
  * to read the answer although it is still sending. */

@@ -32,6 +32,7 @@ struct http_request {
     const char *query;
     unsigned method;
     bool is_http10;
+    bool is_chunked;
     bool keep_alive;
 };
 
@@ -43,6 +44,27 @@ struct http_exchange {
     void *close_arg;
     bool chunked;    /* of a stream: every write is one chunk */
     bool keep_alive; /* as announced in the reply */
+};
+
+/* Where in a request http_strict.c is. */
+enum http_strict_state {
+    STRICT_START, /* line breaks before a request are nothing */
+    STRICT_REQUEST_LINE,
+    STRICT_LINE_BEGIN, /* of a header or trailer */
+    STRICT_LINE,
+    STRICT_LINE_LF,
+    STRICT_LAST_LF, /* of the head, or of the trailers */
+    STRICT_BODY,
+    STRICT_SIZE, /* of a chunk */
+    STRICT_EXTENSION,
+    STRICT_SIZE_LF,
+    STRICT_CHUNK,
+    STRICT_CHUNK_CR,
+    STRICT_CHUNK_LF,
+};
+struct http_strict {
+    enum http_strict_state state;
+    uint64_t chunk_left; /* bytes */
 };
 
 enum http_state {
@@ -62,6 +84,7 @@ struct http_connection {
     struct bufferevent *stream; /* owned */
     struct loop_timer timer;    /* idle, slow request, lingering: by state */
     struct http_parser parser;
+    struct http_strict strict;      /* of the request that comes in */
     struct http_exchange *exchange; /* owned; open from the first byte of a request on */
     enum http_state state;
     enum status refusal; /* why a callback of the parser stopped it */
@@ -91,7 +114,8 @@ struct http_server {
     struct http_stats stats;
     size_t refused_open; /* connections that only get told that there are too many */
     int port;
-    time_t date_at; /* `date` is of this second */
+    int64_t accept_warned_ms; /* 0: never */
+    time_t date_at;           /* `date` is of this second */
     char date[40];
 };
 
@@ -114,6 +138,10 @@ void http_connection_go_on_later(struct http_connection *connection);
  * `refusal` of the connection when the request cannot be accepted. */
 size_t http_request_parse(struct http_connection *connection, const char *data, size_t len);
 void http_exchange_free(struct http_exchange *exchange);
+
+/* http_strict.c. Looks at bytes that the parser took without an error, all of one request; `chunked` is asked
+ * for behind the head only. false: another reader might cut them differently. */
+bool http_strict_check(struct http_strict *strict, bool chunked, const char *data, size_t len);
 
 /* http_reply.c */
 void http_refuse(struct http_connection *connection, enum status status, const char *why);

@@ -125,6 +125,8 @@ void http_refuse(struct http_connection *connection, enum status status, const c
     struct error error;
     struct buf body;
     struct buf head;
+    const struct http_exchange *exchange = connection->exchange;
+    bool is_head = exchange && connection->head_done && is_head_request(exchange);
     server->stats.requests_refused++;
     error_set(&error, status, NULL, "%s", why ? why : status_text(status));
     buf_init(&body, 0);
@@ -135,7 +137,8 @@ void http_refuse(struct http_connection *connection, enum status status, const c
     if (status_http(status) == 503)
         buf_append_str(&head, "Retry-After: 1\r\n");
     write_head(connection, &head);
-    http_connection_write(connection, body.data, body.len);
+    if (!is_head)
+        http_connection_write(connection, body.data, body.len);
     buf_release(&body);
     http_connection_flush_and_close(connection);
 }

@@ -40,6 +40,7 @@ static int on_begin(http_parser *parser) {
     if (!connection->exchange)
         return refuse(connection, STATUS_INTERNAL_ERROR, NULL);
     connection->state = HTTP_READING;
+    connection->strict = (struct http_strict){0};
     connection->head_bytes = 0;
     connection->head_done = false;
     connection->request_done = false;
@@ -216,6 +217,7 @@ static int on_head(http_parser *parser) {
     connection->head_done = true;
     request->method = parser->method;
     request->is_http10 = parser->http_major == 1 && parser->http_minor == 0;
+    request->is_chunked = (parser->flags & F_CHUNKED) != 0;
     buf_append_char(&request->text, '\0');
     if (check_text(connection) != 0)
         return -1;
@@ -268,6 +270,12 @@ static void look_at_parser_error(struct http_connection *connection) {
         refuse(connection, STATUS_BAD_HTTP_REQUEST, NULL);
 }
 
+static void check_strictly(struct http_connection *connection, const char *data, size_t len) {
+    bool chunked = connection->exchange && connection->exchange->request.is_chunked;
+    if (connection->refusal == STATUS_OK && !http_strict_check(&connection->strict, chunked, data, len))
+        refuse(connection, STATUS_BAD_HTTP_REQUEST, "The request's lines or chunks are malformed.");
+}
+
 size_t http_request_parse(struct http_connection *connection, const char *data, size_t len) {
     bool in_head = connection->state == HTTP_READING && !connection->head_done;
     size_t head_left = connection->server->options.head_max_bytes - (in_head ? connection->head_bytes : 0);
@@ -275,6 +283,7 @@ size_t http_request_parse(struct http_connection *connection, const char *data, 
         len = head_left;
     size_t taken = http_parser_execute(&connection->parser, &settings, data, len);
     look_at_parser_error(connection);
+    check_strictly(connection, data, taken);
     if (connection->state == HTTP_READING && !connection->head_done) {
         connection->head_bytes += taken;
         if (connection->refusal == STATUS_OK &&

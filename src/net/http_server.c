@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "net/http_internal.h"
 
@@ -18,6 +19,8 @@
 #define REFUSED_OPEN_MAX 64
 /* When descriptors are out, accepting at once again would only spin. */
 #define ACCEPT_PAUSE_MS 100
+/* That can go on for as long as a flood of clients does. */
+#define ACCEPT_WARN_MS 60000
 
 static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *address, int len,
                       void *arg) {
@@ -43,7 +46,11 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 static void on_accept_error(struct evconnlistener *listener, void *arg) {
     struct http_server *server = arg;
     int code = errno;
-    log_warn("cannot accept connections for a moment", F_STR("error", strerror(code)));
+    int64_t now_ms = clock_ms();
+    if (server->accept_warned_ms == 0 || now_ms - server->accept_warned_ms >= ACCEPT_WARN_MS) {
+        log_warn("cannot accept connections for a moment", F_STR("error", strerror(code)));
+        server->accept_warned_ms = now_ms;
+    }
     evconnlistener_disable(listener);
     loop_timer_arm(&server->accept_pause, ACCEPT_PAUSE_MS);
 }

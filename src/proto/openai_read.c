@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/siphash.h"
 #include "base/utf8.h"
 #include "proto/json_read.h"
 
@@ -154,16 +155,37 @@ static bool read_model(struct reading *reading) {
     return reading->chat->model || refuse(reading, "model", "could not be stored: out of memory");
 }
 
+/* A key with other characters than a session id may have stands for itself by its hash. */
+static char *session_of_cache_key(const json_t *value) {
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:-";
+    static const struct siphash_key
+        key; /* nothing depends on it being secret: the key's owner chose the text */
+    const char *text = json_string_value(value);
+    char hashed[32];
+    if (strspn(text, allowed) == json_string_length(value))
+        return copy_string(value);
+    snprintf(hashed, sizeof(hashed), "cache-key:%016llx",
+             (unsigned long long)siphash(&key, text, json_string_length(value)));
+    return strdup(hashed);
+}
+
+/* OpenAI's prompt_cache_key says the same as our session_id: these requests share a beginning. */
 static bool read_session(struct reading *reading) {
-    const json_t *value = json_present(reading->body, "session_id");
-    if (!value)
-        return true;
-    if (!json_is_string(value))
-        return refuse(reading, "session_id", "must be a string, not %s", json_kind(value));
-    if (has_nul(value) || json_string_length(value) == 0 || json_string_length(value) > CHAT_SESSION_ID_MAX)
-        return refuse(reading, "session_id", "must have 1 to %d bytes", CHAT_SESSION_ID_MAX);
-    reading->chat->session_id = copy_string(value);
-    return reading->chat->session_id || refuse(reading, "session_id", "could not be stored: out of memory");
+    static const char *const keys[] = {"session_id", "prompt_cache_key"};
+    for (size_t i = 0; i < ARRAY_LEN(keys) && !reading->chat->session_id; i++) {
+        const json_t *value = json_present(reading->body, keys[i]);
+        if (!value)
+            continue;
+        if (!json_is_string(value))
+            return refuse(reading, keys[i], "must be a string, not %s", json_kind(value));
+        if (has_nul(value) || json_string_length(value) == 0 ||
+            json_string_length(value) > CHAT_SESSION_ID_MAX)
+            return refuse(reading, keys[i], "must have 1 to %d bytes", CHAT_SESSION_ID_MAX);
+        reading->chat->session_id = i == 0 ? copy_string(value) : session_of_cache_key(value);
+        if (!reading->chat->session_id)
+            return refuse(reading, keys[i], "could not be stored: out of memory");
+    }
+    return true;
 }
 
 static bool read_priority(struct reading *reading) {

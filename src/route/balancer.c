@@ -2,47 +2,46 @@
 
 #include <string.h>
 
-static int64_t slots_of(const struct registry_worker *worker) {
-    int64_t slots = 0;
-    for (size_t i = 0; i < worker->info.model_count; i++)
-        slots += worker->info.models[i].slots;
-    return slots > 0 ? slots : 1;
+#include "route/strategy.h"
+
+enum { BYTES_PER_TOKEN = 3 }; /* of JSON; more tokens than most prompts have */
+
+int64_t route_tokens_estimate(const struct route_request *request) {
+    return (int64_t)(request->prompt_len / BYTES_PER_TOKEN) + request->max_tokens;
 }
 
-/* Compares leases/slots as fractions, without dividing. A worker that runs nothing beats any that does. */
-static int compare_load(const struct registry_worker *a, const struct registry_worker *b) {
-    int64_t left = a->leases * slots_of(b);
-    int64_t right = b->leases * slots_of(a);
-    return (left > right) - (left < right);
-}
-
-static size_t pick_least_requests(struct balancer *balancer, struct registry_worker *const *candidates,
-                                  size_t count) {
-    size_t best = 0;
-    uint64_t equals = 1;
-    for (size_t i = 1; i < count; i++) {
-        int order = compare_load(candidates[i], candidates[best]);
-        if (order < 0) {
-            best = i;
-            equals = 1;
-        } else if (order == 0 && rng_below(&balancer->rng, ++equals) == 0) {
-            best = i; /* reservoir of one: each of the equals is as likely */
-        }
-    }
-    return best;
-}
-
-const struct balancer_ops balancer_least_requests = {"least_requests", pick_least_requests};
-
-static const struct balancer_ops *const strategies[] = {&balancer_least_requests};
+static const struct balancer_ops *const strategies[] = {
+    &strategy_round_robin,  &strategy_least_requests, &strategy_weighted_random,
+    &strategy_skills_based, &strategy_smart,          &strategy_prefix_aware,
+};
 
 bool balancer_init(struct balancer *balancer, const char *strategy, uint64_t seed) {
-    for (size_t i = 0; i < ARRAY_LEN(strategies); i++) {
-        if (strcmp(strategies[i]->name, strategy) != 0)
-            continue;
-        balancer->ops = strategies[i];
-        rng_seed(&balancer->rng, seed);
+    *balancer = (struct balancer){0};
+    rng_seed(&balancer->rng, seed);
+    for (size_t i = 0; i < ARRAY_LEN(strategies); i++)
+        if (strcmp(strategies[i]->name, strategy) == 0)
+            balancer->ops = strategies[i];
+    if (balancer->ops && (!balancer->ops->start || balancer->ops->start(balancer)))
         return true;
-    }
+    *balancer = (struct balancer){0};
     return false;
+}
+
+void balancer_release(struct balancer *balancer) {
+    if (!balancer)
+        return;
+    if (balancer->ops && balancer->ops->stop)
+        balancer->ops->stop(balancer);
+    weights_release(&balancer->weights);
+    *balancer = (struct balancer){0};
+}
+
+bool balancer_add_weight(struct balancer *balancer, const char *pattern, uint32_t thousandths) {
+    return weights_add(&balancer->weights, pattern, thousandths);
+}
+
+void balancer_note_sent(struct balancer *balancer, const struct route_request *request,
+                        const struct registry_worker *worker) {
+    if (balancer->ops->sent)
+        balancer->ops->sent(balancer, request, worker);
 }

@@ -16,6 +16,8 @@
 #include "base/attr.h"
 #include "base/map.h"
 #include "proto/worker_info.h"
+#include "route/breaker.h"
+#include "route/pace.h"
 
 enum { REGISTRY_WORKERS_MAX = 4096 };
 
@@ -23,14 +25,32 @@ enum { REGISTRY_WORKERS_MAX = 4096 };
  * work. OFFLINE: it said good-bye or was silent for the offline timeout; nothing runs there any more. */
 enum worker_state { WORKER_ONLINE, WORKER_SUSPECT, WORKER_OFFLINE };
 
+/* What a pick looks at, of all workers side by side: among a thousand workers a pick must not touch a page of
+ * memory for each. It stays where it is until the worker is forgotten. */
+struct worker_gauge {
+    struct registry_worker *worker;
+    uint64_t generation; /* the worker's */
+    int32_t leases;
+    int32_t slots;  /* of all its models, at least 1 */
+    double load;    /* leases / slots; the same for equal fractions, since division rounds to the nearest */
+    int32_t others; /* jobs it had at its newest heartbeat that are not ours: of other controllers */
+    uint16_t seat;  /* below REGISTRY_WORKERS_MAX, its own until it is forgotten: for tables of workers */
+    double pace;    /* tokens a second, see route/pace.h; 0: unknown */
+    int64_t kv_cells;
+    double kv_used; /* share of them, 0..1 */
+};
+
 struct registry_worker {
-    size_t index;        /* its place in the registry */
+    size_t index; /* its place in the registry; moves when another one is forgotten */
+    struct worker_gauge *gauge;
+    uint64_t serial;     /* unique, the same for all its incarnations */
     uint64_t generation; /* unique for each incarnation seen */
+    struct breaker breaker;
     enum worker_state state;
     struct worker_info info; /* the newest */
+    struct pace pace;        /* measured */
     int64_t first_seen_ms;
     int64_t heartbeat_ms; /* when the newest info came */
-    int32_t leases;
     uint64_t jobs_sent;
     uint64_t jobs_failed;
 };
@@ -39,6 +59,7 @@ struct registry_config {
     int64_t suspect_after_ms; /* without a heartbeat */
     int64_t offline_after_ms;
     int64_t forget_after_ms; /* offline workers are forgotten after that */
+    struct breaker_config breaker;
 };
 
 struct registry {
@@ -48,6 +69,9 @@ struct registry {
     size_t count;
     size_t cap;
     uint64_t generations;
+    uint64_t version; /* grows when a worker may have begun or ceased to serve a model; see route/roster.h */
+    struct worker_gauge *gauges;               /* owned; REGISTRY_WORKERS_MAX, by seat */
+    uint64_t seats[REGISTRY_WORKERS_MAX / 64]; /* a bit for each one taken */
 };
 
 /* What became of a worker: the caller ends the jobs of the old incarnation on RESTARTED and LOST. */
@@ -83,6 +107,7 @@ struct registry_worker *registry_find(const struct registry *registry, const cha
 
 struct lease {
     char worker_id[WORKER_ID_MAX + 1];
+    uint64_t serial;
     uint64_t generation; /* 0: no lease */
 };
 void lease_take(struct registry_worker *worker, struct lease *lease);

@@ -5,26 +5,52 @@
 #include "base/error.h"
 #include "route/balancer.h"
 #include "route/registry.h"
+#include "route/roster.h"
 
 enum { ROUTE_TRIES_MAX = 16 };
 
-/* The incarnations that an earlier try of the request failed on. */
+/* The workers that an earlier try of the request failed on. */
 struct route_exclusion {
-    uint64_t generations[ROUTE_TRIES_MAX];
+    struct {
+        uint64_t serial;
+        uint64_t generation;
+    } tried[ROUTE_TRIES_MAX];
     size_t count;
 };
-void route_exclude(struct route_exclusion *exclusion, uint64_t generation);
+void route_exclude(struct route_exclusion *exclusion, uint64_t serial, uint64_t generation);
+
+/* How a request was routed, for logs and monitoring. */
+struct route_decision {
+    char worker_id[WORKER_ID_MAX + 1]; /* empty when there was none */
+    const char *strategy;              /* or "session" */
+    bool panic;                        /* so many breakers are open that they are not respected */
+    int64_t retry_after_ms;            /* when the first breaker will let a probe through; 0: unknown */
+    double score;      /* what made the worker win: the strategy's own measure, see its file */
+    size_t candidates; /* eligible ones */
+    struct route_census census;
+};
 
 struct router {
     struct registry *registry;
     struct balancer *balancer;
-    struct registry_worker **candidates; /* owned scratch */
+    struct rosters rosters;
+    struct route_candidate *candidates; /* owned scratch */
     size_t cap;
 };
 void router_init(struct router *router, struct registry *registry, struct balancer *balancer);
 void router_release(struct router *router);
 
-/* The worker, or NULL and why in `error`: MODEL_NOT_FOUND when no worker that is known serves the model, else
- * NO_WORKERS_AVAILABLE with what keeps each of them out. */
-struct registry_worker *router_pick(struct router *router, const char *model,
-                                    const struct route_exclusion *exclusion, struct error *error);
+/* The worker, or NULL and why in `error`: MODEL_NOT_FOUND when no worker that is known serves the model,
+ * CIRCUIT_BREAKER_OPEN when only breakers keep them out, NO_HEALTHY_WORKERS when all are silent, offline,
+ * tried or broken, else NO_WORKERS_AVAILABLE; with what keeps each of them out. `decision` is filled in
+ * either case.
+ *
+ * In this order: live workers with the model; not tried before (another incarnation of one that was tried
+ * only when there is nobody else); breaker; not above the share of a worker in slow start, unless all are;
+ * the session's worker if it is still among them; the strategy.
+ *
+ * Tell the balancer when the request was sent there (balancer_note_sent), and take lease and breaker ticket.
+ */
+struct registry_worker *router_pick(struct router *router, const struct route_request *request,
+                                    const struct route_exclusion *exclusion, int64_t now_ms,
+                                    struct route_decision *decision, struct error *error);

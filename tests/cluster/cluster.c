@@ -135,6 +135,7 @@ static void send_request(int fd, const struct call *call) {
     buf_printf(&out, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n", call->method, call->path);
     if (call->body)
         buf_printf(&out, "Content-Type: application/json\r\nContent-Length: %zu\r\n", strlen(call->body));
+    buf_append_str(&out, call->headers ? call->headers : "");
     buf_append_str(&out, "\r\n");
     if (call->body)
         buf_append_str(&out, call->body);
@@ -203,11 +204,13 @@ static void *run_call(void *arg) {
 void call_begin(struct call *call, struct cluster *cluster, const char *method, const char *path,
                 const char *body) {
     size_t leave_after_bytes = call->leave_after_bytes;
+    const char *headers = call->headers;
     *call = (struct call){.cluster = cluster,
                           .method = method,
                           .path = path,
                           .body = body,
-                          .leave_after_bytes = leave_after_bytes};
+                          .leave_after_bytes = leave_after_bytes,
+                          .headers = headers};
     assert_int_equal(pthread_create(&call->thread, NULL, run_call, call), 0);
 }
 

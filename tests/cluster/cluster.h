@@ -52,6 +52,7 @@ struct call {
     const char *path;
     const char *body;         /* NULL: none */
     size_t leave_after_bytes; /* > 0: the client leaves after that much of the reply */
+    const char *headers;      /* more of them, each with its line break; or NULL */
     /* out */
     int status;  /* 0: no reply */
     char *reply; /* the body, chunks joined; NUL-terminated; freed by call_release */
@@ -59,6 +60,7 @@ struct call {
     bool done;
     pthread_t thread;
 };
+/* Set `leave_after_bytes` and `headers` before; the rest is cleared. */
 void call_begin(struct call *call, struct cluster *cluster, const char *method, const char *path,
                 const char *body);
 /* Runs the loop until all calls are done. */

@@ -108,6 +108,34 @@ static void numbers_are_taken_up_to_both_ends_of_their_range(void **state) {
     config_release(&config);
 }
 
+static void weights_are_exact_to_a_thousandth(void **state) {
+    (void)state;
+    struct config config;
+    config_init(&config);
+    const struct option *weight = option_find_path("cluster.loadBalancing.weights");
+    const struct config_weights *weights = &config.balancing.weights;
+    static const struct {
+        const char *text;
+        int64_t thousandths; /* -1: refused */
+    } rows[] = {{"a=1", 1000},          {"a=0", 0},         {"a=0.001", 1},   {"a=1.5", 1500},
+                {"a=1000", 1000000},    {"a=1000.001", -1}, {"a=0.0001", -1}, {"a=.5", -1},
+                {"a=1.", -1},           {"a=", -1},         {"a=1.2.3", -1},  {"a=1e3", -1},
+                {"a= 1", -1},           {"a=-1", -1},       {"a", -1},        {"=1", -1},
+                {"a=999999999999", -1}, {"b=c=2.25", 2250}};
+    char why[OPTION_WHY_MAX];
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        bool taken = option_store(weight, &config, rows[i].text, strlen(rows[i].text), why);
+        assert_int_equal(taken, rows[i].thousandths >= 0);
+        if (taken)
+            assert_int_equal(weights->rows[weights->count - 1].thousandths, rows[i].thousandths);
+    }
+    assert_int_equal(weights->count, 2);
+    assert_string_equal(weights->rows[1].pattern, "b=c");
+    assert_true(option_store(weight, &config, "", 0, why));
+    assert_int_equal(weights->count, 0);
+    config_release(&config);
+}
+
 static void release_takes_null_and_zeroes(void **state) {
     (void)state;
     config_release(NULL);
@@ -162,6 +190,7 @@ int main(void) {
         cmocka_unit_test(defaults_pass_the_check),
         cmocka_unit_test(a_refused_value_leaves_the_old_one),
         cmocka_unit_test(numbers_are_taken_up_to_both_ends_of_their_range),
+        cmocka_unit_test(weights_are_exact_to_a_thousandth),
         cmocka_unit_test(release_takes_null_and_zeroes),
         cmocka_unit_test(the_closest_word_is_close),
         cmocka_unit_test(word_distance_counts_edits),

@@ -65,6 +65,52 @@ static void an_empty_file_changes_nothing(void **state) {
     }
 }
 
+#define BALANCING "cluster:\n  loadBalancing:\n"
+
+static void weights_are_read_in_their_order_and_replace_those_before(void **state) {
+    (void)state;
+    struct config config;
+    struct error error;
+    assert_int_equal(read_text(&config,
+                               BALANCING
+                               "    strategy: weighted_random\n    weights:\n"
+                               "      worker-1: 2\n      'gpu-*.example.com': 0.125\n      '*': 1000\n",
+                               &error),
+                     STATUS_OK);
+    const struct config_weights *weights = &config.balancing.weights;
+    assert_int_equal(weights->count, 3);
+    assert_string_equal(weights->rows[0].pattern, "worker-1");
+    assert_int_equal(weights->rows[0].thousandths, 2000);
+    assert_string_equal(weights->rows[1].pattern, "gpu-*.example.com");
+    assert_int_equal(weights->rows[1].thousandths, 125);
+    assert_int_equal(weights->rows[2].thousandths, 1000000);
+    static const char other[] = "cluster: {loadBalancing: {weights: {x: 1.5}}}";
+    assert_int_equal(config_read_text(&config, "y", other, sizeof other - 1, &error), STATUS_OK);
+    assert_int_equal(weights->count, 1);
+    assert_int_equal(weights->rows[0].thousandths, 1500);
+    config_release(&config);
+}
+
+static void weights_are_bounded(void **state) {
+    (void)state;
+    struct config config;
+    struct error error;
+    struct buf text;
+    buf_init(&text, 0);
+    buf_append_str(&text, BALANCING "    weights:\n");
+    for (int i = 0; i < CONFIG_WEIGHTS_MAX; i++)
+        buf_printf(&text, "      w%d: 1\n", i);
+    assert_int_equal(read_text(&config, text.data, &error), STATUS_OK);
+    assert_int_equal(config.balancing.weights.count, CONFIG_WEIGHTS_MAX);
+    config_release(&config);
+    buf_append_str(&text, "      more: 1\n");
+    assert_int_equal(read_text(&config, text.data, &error), STATUS_CONFIG_INVALID);
+    assert_string_equal(error.message,
+                        "x.yaml:260: cluster.loadBalancing.weights.more: must not be more than 256");
+    config_release(&config);
+    buf_release(&text);
+}
+
 #define CONTROLLER "cluster:\n  controller:\n"
 
 static void a_mistake_is_told_with_line_key_and_what_would_be_right(void **state) {
@@ -111,6 +157,19 @@ static void a_mistake_is_told_with_line_key_and_what_would_be_right(void **state
         {"? {a: b}\n: c\n", "x.yaml:1: a key must be a name"},
         {"logging: {level: loud}\n",
          "x.yaml:1: logging.level: must be debug, info, warn or error, not \"loud\""},
+        {BALANCING "    strategy: fastest\n",
+         "x.yaml:3: cluster.loadBalancing.strategy: must be round_robin, least_requests, weighted_random, "
+         "skills_based, smart or prefix_aware, not \"fastest\""},
+        {BALANCING "    weights: 3\n", "x.yaml:3: cluster.loadBalancing.weights: must be a section of lines "
+                                       "like \"worker-1: 2.5\""},
+        {BALANCING "    weights:\n      a: 1\n      a: 2\n",
+         "x.yaml:5: cluster.loadBalancing.weights.a: given twice; the first time in line 4"},
+        {BALANCING "    weights:\n      a: -1\n",
+         "x.yaml:4: cluster.loadBalancing.weights.a: must be a number from 0 to 1000 with at most 3 digits "
+         "behind the point, not \"-1\""},
+        {BALANCING "    weights:\n      a: [1]\n",
+         "x.yaml:4: cluster.loadBalancing.weights.a: must be a number from 0 to 1000 with at most 3 digits "
+         "behind the point, not \"\""},
         {"cluster:\n  models: a.gguf\n",
          "x.yaml:2: cluster.models: must be a list: one \"- path\" a line, or \"- {name: ..., path: ...}\""},
         {"cluster:\n  models:\n    - {name: a}\n", "x.yaml:3: cluster.models: a model needs a \"path\""},
@@ -218,6 +277,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_of_value_is_read),
         cmocka_unit_test(an_empty_file_changes_nothing),
+        cmocka_unit_test(weights_are_read_in_their_order_and_replace_those_before),
+        cmocka_unit_test(weights_are_bounded),
         cmocka_unit_test(a_mistake_is_told_with_line_key_and_what_would_be_right),
         cmocka_unit_test(broken_yaml_is_told_with_its_line),
         cmocka_unit_test(nesting_that_means_nothing_ends_the_reading),

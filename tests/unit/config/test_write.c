@@ -22,6 +22,8 @@ static void change_all(struct config *config) {
             value = option->choices[option->choices[1] ? 1 : 0];
         else if (option->kind == OPTION_ID)
             value = "true";
+        else if (option->kind == OPTION_WEIGHTS)
+            value = "- gpu.*: #=0.125";
         if (!option_store(option, config, value, strlen(value), why))
             assert_true(option_store(option, config, "1025", 4, why) ||
                         option_store(option, config, "64", 2, why));
@@ -52,6 +54,9 @@ static void written_yaml_is_read_back_the_same(void **state) {
         assert_string_equal(option_value(&option_table[i], &copy, a),
                             option_value(&option_table[i], &config, b));
     }
+    assert_int_equal(copy.balancing.weights.count, 1);
+    assert_string_equal(copy.balancing.weights.rows[0].pattern, "- gpu.*: #");
+    assert_int_equal(copy.balancing.weights.rows[0].thousandths, 125);
     assert_int_equal(copy.model_count, 2);
     assert_string_equal(copy.models[0].path, config.models[0].path);
     assert_null(copy.models[0].name);

@@ -43,6 +43,8 @@ static void restart(void) {
     client = rig_connect();
 }
 
+#define CHUNKED "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+
 static void malformed_requests_get_400(void **state) {
     (void)state;
     static const char *const rows[] = {
@@ -74,6 +76,22 @@ static void malformed_requests_get_400(void **state) {
         "GET /echo HTTP/1.1\r\nHost: a\r\nX\x01Y: b\r\n\r\n",
         "GET /echo HTTP/1.1\r\nHost: a\r\nX: a\x01\r\n\r\n",
         "GET /echo HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n",
+        "GET /echo\xc3\xa4 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        "GET /echo HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\nConnection: close\r\n\r\n",
+        "GET /echo HTTP/1.1\r\nHost: a\r\nX:\r\n\tc\r\nConnection: close\r\n\r\n",
+        "GET /echo HTTP/1.1\r\nHost: a\r\nX: b\nConnection: close\r\n\r\n",
+        "GET /echo HTTP/1.1\nHost: a\nConnection: close\n\n",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n chunked\r\nConnection: "
+        "close\r\n\r\n0\r\n\r\n",
+        CHUNKED "5\r\nhelloXX0\r\n\r\n",
+        CHUNKED "5\r\nhello\n\n0\r\n\r\n",
+        CHUNKED "5\r\nhello\rX0\r\n\r\n",
+        CHUNKED "5 \r\nhello\r\n0\r\n\r\n",
+        CHUNKED "5;a\nb\r\nhello\r\n0\r\n\r\n",
+        CHUNKED "5\rXhello\r\n0\r\n\r\n",
+        CHUNKED "0\r\nX: a\r\n b\r\n\r\n",
+        CHUNKED "0\nX: a\r\n\r\n",
+        CHUNKED "0\r\n\rX",
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         char *reply = rig_talk(rows[i]);
@@ -177,6 +195,14 @@ static void a_client_that_goes_on_sending_chunks_can_read_its_413(void **state) 
     check_413_is_readable("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1400000\r\n");
 }
 
+static void a_refused_head_request_gets_no_body(void **state) {
+    (void)state;
+    char *reply = rig_talk("HEAD /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100001\r\n\r\n");
+    assert_memory_equal(reply, "HTTP/1.1 413 ", 13);
+    assert_string_equal(strstr(reply, "\r\n\r\n"), "\r\n\r\n");
+    free(reply);
+}
+
 static void slow_requests_get_408(void **state) {
     (void)state;
     static const char *const rows[] = {"G", "GET / HTTP/1.1\r\nHost",
@@ -264,6 +290,7 @@ int main(void) {
         HTTP_TEST(a_body_of_exactly_the_limit_is_taken),
         HTTP_TEST(a_client_that_goes_on_sending_can_read_its_413),
         HTTP_TEST(a_client_that_goes_on_sending_chunks_can_read_its_413),
+        HTTP_TEST(a_refused_head_request_gets_no_body),
         HTTP_TEST(slow_requests_get_408),
         HTTP_TEST(a_trickle_does_not_extend_the_time_for_a_request),
         HTTP_TEST(replies_before_a_malformed_request_still_arrive),

@@ -90,9 +90,9 @@ static void heartbeat_brings_a_suspect_worker_back_with_its_leases(void **state)
     lease_take(registry_find(&registry, "w1"), &lease);
     tick(&registry, 3000);
     assert_int_equal(update(&registry, "w1", "a", 3100).change, REGISTRY_RETURNED);
-    assert_int_equal(registry_find(&registry, "w1")->leases, 1);
+    assert_int_equal(registry_find(&registry, "w1")->gauge->leases, 1);
     lease_give_back(&registry, &lease);
-    assert_int_equal(registry_find(&registry, "w1")->leases, 0);
+    assert_int_equal(registry_find(&registry, "w1")->gauge->leases, 0);
     registry_release(&registry);
 }
 
@@ -108,13 +108,13 @@ static void new_incarnation_voids_the_leases_of_the_old_one(void **state) {
     struct seen seen = update(&registry, "w1", "b", 100);
     assert_int_equal(seen.change, REGISTRY_RESTARTED);
     assert_int_equal(seen.old_generation, old_generation);
-    assert_int_equal(worker->leases, 0);
+    assert_int_equal(worker->gauge->leases, 0);
     lease_take(worker, &fresh);
     lease_give_back(&registry, &old);
-    assert_int_equal(worker->leases, 1);
+    assert_int_equal(worker->gauge->leases, 1);
     lease_give_back(&registry, &fresh);
     lease_give_back(&registry, &fresh); /* cleared: nothing happens */
-    assert_int_equal(worker->leases, 0);
+    assert_int_equal(worker->gauge->leases, 0);
     registry_release(&registry);
 }
 

@@ -13,6 +13,7 @@ struct fixture {
     struct registry registry;
     struct balancer balancer;
     struct router router;
+    struct route_decision decision; /* of the last pick */
 };
 
 static void ignore_change(enum registry_change change, const struct registry_worker *worker,
@@ -30,6 +31,7 @@ static void setup(struct fixture *fixture) {
 
 static void teardown(struct fixture *fixture) {
     router_release(&fixture->router);
+    balancer_release(&fixture->balancer);
     registry_release(&fixture->registry);
 }
 
@@ -47,7 +49,8 @@ static struct registry_worker *add(struct fixture *fixture, const char *id, int3
 static struct registry_worker *pick(struct fixture *fixture, const char *model,
                                     struct route_exclusion *exclusion, struct error *error) {
     static struct route_exclusion none;
-    return router_pick(&fixture->router, model, exclusion ? exclusion : &none, error);
+    struct route_request request = {.model = model, .prompt = "[]", .prompt_len = 2};
+    return router_pick(&fixture->router, &request, exclusion ? exclusion : &none, 0, &fixture->decision, error);
 }
 
 static void picks_the_worker_with_the_fewest_leases(void **state) {
@@ -62,7 +65,7 @@ static void picks_the_worker_with_the_fewest_leases(void **state) {
     for (size_t i = 0; i < 30; i++)
         lease_take(pick(&fixture, "m", NULL, &error), &leases[i]);
     for (size_t i = 0; i < 3; i++)
-        assert_int_equal(registry_find(&fixture.registry, ids[i])->leases, 10);
+        assert_int_equal(registry_find(&fixture.registry, ids[i])->gauge->leases, 10);
     teardown(&fixture);
 }
 
@@ -76,8 +79,8 @@ static void load_is_relative_to_the_number_of_slots(void **state) {
     struct lease leases[20] = {0};
     for (size_t i = 0; i < 20; i++)
         lease_take(pick(&fixture, "m", NULL, &error), &leases[i]);
-    assert_int_equal(small->leases, 4);
-    assert_int_equal(large->leases, 16);
+    assert_int_equal(small->gauge->leases, 4);
+    assert_int_equal(large->gauge->leases, 16);
     teardown(&fixture);
 }
 
@@ -126,10 +129,10 @@ static void tried_incarnations_are_left_out(void **state) {
     struct route_exclusion exclusion = {0};
     struct registry_worker *first = add(&fixture, "w1", 4, MODEL_READY, WORKER_PHASE_READY);
     struct registry_worker *second = add(&fixture, "w2", 4, MODEL_READY, WORKER_PHASE_READY);
-    route_exclude(&exclusion, first->generation);
+    route_exclude(&exclusion, first->serial, first->generation);
     for (int i = 0; i < 50; i++)
         assert_ptr_equal(pick(&fixture, "m", &exclusion, &error), second);
-    route_exclude(&exclusion, second->generation);
+    route_exclude(&exclusion, second->serial, second->generation);
     assert_null(pick(&fixture, "m", &exclusion, &error));
     assert_non_null(strstr(error.message, "2 already tried"));
     teardown(&fixture);

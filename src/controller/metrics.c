@@ -1,0 +1,264 @@
+/* The controller's counters: GET /api/controller/metrics as JSON, GET /metrics for Prometheus. */
+#include "base/clock.h"
+#include "controller/monitoring.h"
+#include "controller/prometheus.h"
+#include "proto/json_write.h"
+
+static const char *const timeout_names[TIMEOUT_COUNT] = {
+#define X(name, text) [TIMEOUT_##name] = (text),
+    REQUEST_TIMEOUT_MAP(X)
+#undef X
+};
+
+static uint64_t completed(const struct controller *controller) {
+    uint64_t sum = 0;
+    for (int e = 0; e < REQUEST_END_COUNT; e++)
+        sum += controller->stats.requests_ended[e];
+    return sum;
+}
+
+/* As JSON. */
+
+static void write_u64(struct buf *out, const char *key, uint64_t value) {
+    buf_append_str(out, key);
+    buf_append_u64(out, value);
+}
+
+static void write_requests(struct buf *out, const struct controller *controller) {
+    const struct controller_stats *stats = &controller->stats;
+    write_u64(out, ",\"requests\":{\"total\":", stats->requests_total);
+    for (int e = 0; e < REQUEST_END_COUNT; e++)
+        buf_printf(out, ",\"%s\":%llu", request_end_name((enum request_end)e),
+                   (unsigned long long)stats->requests_ended[e]);
+    write_u64(out, ",\"retries\":", stats->retries);
+    buf_append_str(out, "},\"timeouts\":{");
+    for (int t = 0; t < TIMEOUT_COUNT; t++)
+        buf_printf(out, "%s\"%s\":%llu", t ? "," : "", timeout_names[t],
+                   (unsigned long long)stats->timeouts[t]);
+    write_u64(out, "},\"tokens\":{\"prompt\":", stats->prompt_tokens);
+    write_u64(out, ",\"completion\":", stats->completion_tokens);
+    buf_append_char(out, '}');
+}
+
+/* Only codes that occurred. */
+static void write_codes(struct buf *out, const char *key, const uint64_t counts[STATUS_COUNT]) {
+    const char *comma = "";
+    buf_append_str(out, key);
+    for (int s = 1; s < STATUS_COUNT; s++) {
+        if (counts[s] == 0)
+            continue;
+        buf_printf(out, "%s\"%s\":%llu", comma, status_name((enum status)s), (unsigned long long)counts[s]);
+        comma = ",";
+    }
+    buf_append_char(out, '}');
+}
+
+static void write_latency(struct buf *out, const char *key, const struct latency *latency) {
+    static const double percents[] = {50, 90, 95, 99};
+    write_u64(out, key, latency->us.total);
+    buf_printf(out, ",\"mean\":%.3f", hist_mean(&latency->us) / 1000);
+    for (size_t i = 0; i < ARRAY_LEN(percents); i++)
+        buf_printf(out, ",\"p%.0f\":%.3f", percents[i],
+                   (double)hist_percentile(&latency->us, percents[i]) / 1000);
+    buf_printf(out, ",\"max\":%.3f}", (double)latency->us.max / 1000);
+}
+
+static void write_workers(struct buf *out, const struct registry *registry) {
+    buf_append_str(out, ",\"workers\":[");
+    for (size_t i = 0; i < registry->count; i++) {
+        const struct registry_worker *worker = registry->workers[i];
+        json_append_str(out, i ? ",{\"worker\":" : "{\"worker\":", worker->info.id);
+        json_append_str(out, ",\"state\":", worker_state_name(worker));
+        json_append_int(out, ",\"leases\":", worker->gauge->leases);
+        write_u64(out, ",\"jobsSent\":", worker->jobs_sent);
+        write_u64(out, ",\"jobsFailed\":", worker->jobs_failed);
+        buf_append_char(out, '}');
+    }
+    buf_append_char(out, ']');
+}
+
+void metrics_api_json(struct controller *controller, struct http_exchange *exchange,
+                      const char *rest UNUSED) {
+    const struct controller_stats *stats = &controller->stats;
+    struct buf body;
+    buf_init(&body, 0);
+    json_append_str(&body, "{\"controllerId\":", controller->id);
+    json_append_int(&body, ",\"timestamp\":", clock_wall_ms());
+    json_append_int(&body, ",\"uptimeMs\":", clock_ms() - controller->started_ms);
+    write_u64(&body, ",\"activeRequests\":", controller->active_count);
+    write_u64(&body, ",\"completedRequests\":", completed(controller));
+    write_requests(&body, controller);
+    write_codes(&body, ",\"errors\":{", stats->errors);
+    write_codes(&body, ",\"failedTries\":{", stats->failed_tries);
+    write_latency(&body, ",\"latencyMs\":{\"queue\":{\"count\":", &stats->queue);
+    write_latency(&body, ",\"firstToken\":{\"count\":", &stats->first_token);
+    write_latency(&body, ",\"interToken\":{\"count\":", &stats->inter_token);
+    write_latency(&body, ",\"total\":{\"count\":", &stats->total);
+    write_u64(&body, "},\"records\":{\"kept\":", controller->records.count);
+    write_u64(&body, ",\"max\":", controller->records.max);
+    write_u64(&body, ",\"displaced\":", controller->records.displaced);
+    buf_append_char(&body, '}');
+    write_workers(&body, &controller->registry);
+    buf_append_char(&body, '}');
+    controller_reply_json(exchange, 200, &body);
+}
+
+/* For Prometheus. */
+
+static void expose_codes(struct buf *out, const char *name, const char *help,
+                         const uint64_t counts[STATUS_COUNT]) {
+    prometheus_head(out, name, "counter", help);
+    for (int s = 1; s < STATUS_COUNT; s++)
+        prometheus_labelled(out, name, "code", status_name((enum status)s), counts[s]);
+}
+
+static void expose_requests(struct buf *out, const struct controller *controller) {
+    const struct controller_stats *stats = &controller->stats;
+    prometheus_counter(out, "mlx_controller_requests_received_total", "Completions asked for.",
+                       stats->requests_total);
+    prometheus_head(out, "mlx_controller_requests_total", "counter",
+                    "Requests that are over, by how they ended.");
+    for (int e = 0; e < REQUEST_END_COUNT; e++)
+        prometheus_labelled(out, "mlx_controller_requests_total", "outcome",
+                            request_end_name((enum request_end)e), stats->requests_ended[e]);
+    expose_codes(out, "mlx_controller_errors_total", "Requests that did not succeed, by error code.",
+                 stats->errors);
+    expose_codes(out, "mlx_controller_tries_failed_total",
+                 "Tries on one worker that failed, by error code; the request may have succeeded elsewhere.",
+                 stats->failed_tries);
+    prometheus_head(out, "mlx_controller_timeouts_total", "counter", "Limits that ran out.");
+    for (int t = 0; t < TIMEOUT_COUNT; t++)
+        prometheus_labelled(out, "mlx_controller_timeouts_total", "limit", timeout_names[t],
+                            stats->timeouts[t]);
+    prometheus_counter(out, "mlx_controller_retries_total", "Tries after the first one of a request.",
+                       stats->retries);
+    prometheus_gauge(out, "mlx_controller_active_requests", "Requests under way.", controller->active_count);
+    prometheus_counter(out, "mlx_controller_prompt_tokens_total", "Prompt tokens of successful requests.",
+                       stats->prompt_tokens);
+    prometheus_counter(out, "mlx_controller_completion_tokens_total",
+                       "Generated tokens of successful requests.", stats->completion_tokens);
+}
+
+static void expose_latencies(struct buf *out, const struct controller_stats *stats) {
+    prometheus_latency(out, "mlx_controller_queue_seconds",
+                       "From sending a job until the worker had a slot for it.", &stats->queue);
+    prometheus_latency(out, "mlx_controller_first_token_seconds",
+                       "From the arrival of a request until its first token.", &stats->first_token);
+    prometheus_latency(out, "mlx_controller_inter_token_seconds",
+                       "Mean time between two tokens, one value a request.", &stats->inter_token);
+    prometheus_latency(out, "mlx_controller_request_seconds",
+                       "From the arrival of a request until its end, whatever the end.", &stats->total);
+}
+
+static void expose_worker_states(struct buf *out, const struct registry *registry) {
+    static const char *const states[] = {"online", "warming", "draining", "suspect", "offline"};
+    const char *name = "mlx_controller_workers";
+    prometheus_head(out, name, "gauge", "Known workers, by state.");
+    for (size_t s = 0; s < ARRAY_LEN(states); s++) {
+        uint64_t count = 0;
+        for (size_t i = 0; i < registry->count; i++)
+            count += strcmp(worker_state_name(registry->workers[i]), states[s]) == 0;
+        prometheus_labelled(out, name, "state", states[s], count);
+    }
+}
+
+static uint64_t leases_of(const struct registry_worker *worker) {
+    return (uint64_t)worker->gauge->leases;
+}
+static uint64_t sent_to(const struct registry_worker *worker) {
+    return worker->jobs_sent;
+}
+static uint64_t failed_on(const struct registry_worker *worker) {
+    return worker->jobs_failed;
+}
+
+static void expose_workers(struct buf *out, const struct registry *registry) {
+    static const struct {
+        const char *name, *type, *help;
+        uint64_t (*value)(const struct registry_worker *worker);
+    } metrics[] = {
+        {"mlx_controller_worker_leases", "gauge", "Jobs of this controller on the worker.", leases_of},
+        {"mlx_controller_worker_jobs_sent_total", "counter", "Jobs sent to the worker.", sent_to},
+        {"mlx_controller_worker_jobs_failed_total", "counter", "Jobs that failed through the worker's fault.",
+         failed_on},
+    };
+    expose_worker_states(out, registry);
+    for (size_t m = 0; m < ARRAY_LEN(metrics) && registry->count > 0; m++) {
+        prometheus_head(out, metrics[m].name, metrics[m].type, metrics[m].help);
+        for (size_t i = 0; i < registry->count; i++)
+            prometheus_labelled(out, metrics[m].name, "worker", registry->workers[i]->info.id,
+                                metrics[m].value(registry->workers[i]));
+    }
+}
+
+static void expose_http(struct buf *out, const struct controller *controller) {
+    struct http_stats http;
+    http_server_stats(controller->http, &http);
+    prometheus_gauge(out, "mlx_controller_http_connections", "Open client connections.", http.connections);
+    prometheus_counter(out, "mlx_controller_http_connections_total", "Client connections accepted.",
+                       http.connections_total);
+    prometheus_counter(out, "mlx_controller_http_connections_refused_total",
+                       "Client connections over the maximum.", http.connections_refused);
+    prometheus_counter(out, "mlx_controller_http_requests_total", "HTTP requests of any kind.",
+                       http.requests_total);
+    prometheus_counter(out, "mlx_controller_http_requests_refused_total",
+                       "HTTP requests that are malformed, too large or too slow.", http.requests_refused);
+    prometheus_counter(out, "mlx_controller_http_clients_left_total",
+                       "Clients that left before their reply was complete.", http.client_left);
+}
+
+static void expose_nats(struct buf *out, const struct controller *controller) {
+    struct transport_stats nats;
+    transport_get_stats(controller->transport, &nats);
+    prometheus_gauge(out, "mlx_controller_nats_up", "1 while connected to NATS.",
+                     transport_is_up(controller->transport));
+    prometheus_counter(out, "mlx_controller_nats_messages_received_total", "Messages from NATS.",
+                       nats.messages_in);
+    prometheus_counter(out, "mlx_controller_nats_messages_sent_total", "Messages to NATS.",
+                       nats.messages_out);
+    prometheus_counter(out, "mlx_controller_nats_received_bytes_total", "Payload from NATS.", nats.bytes_in);
+    prometheus_counter(out, "mlx_controller_nats_sent_bytes_total", "Payload to NATS.", nats.bytes_out);
+    prometheus_counter(out, "mlx_controller_nats_messages_dropped_total",
+                       "Messages from NATS lost because the mailbox was full.", nats.dropped_in);
+    prometheus_counter(out, "mlx_controller_nats_publish_failures_total", "Messages that NATS did not take.",
+                       nats.publish_failed);
+    prometheus_counter(out, "mlx_controller_nats_reconnects_total", "Times the link to NATS came back.",
+                       nats.reconnects);
+}
+
+static void expose_protocol(struct buf *out, const struct controller *controller) {
+    const struct controller_stats *stats = &controller->stats;
+    prometheus_counter(out, "mlx_controller_stale_events_total",
+                       "Events of older tries, other incarnations or requests that are over.",
+                       stats->stale_events);
+    prometheus_counter(out, "mlx_controller_gaps_total", "Streams in which tokens were missing.",
+                       stats->gaps);
+    prometheus_counter(out, "mlx_controller_malformed_messages_total",
+                       "Messages of workers that could not be read.", stats->malformed_messages);
+    prometheus_counter(out, "mlx_controller_impossible_events_total",
+                       "Events that a request's state cannot have: defects.", stats->impossible_events);
+    prometheus_gauge(out, "mlx_controller_records", "Records of ended requests.", controller->records.count);
+    prometheus_counter(out, "mlx_controller_records_displaced_total",
+                       "Records that gave way to newer ones before their time.",
+                       controller->records.displaced);
+}
+
+void metrics_api_prometheus(struct controller *controller, struct http_exchange *exchange,
+                            const char *rest UNUSED) {
+    struct buf body;
+    buf_init(&body, 0);
+    buf_printf(&body,
+               "# HELP mlx_controller_info Who this is.\n# TYPE mlx_controller_info gauge\n"
+               "mlx_controller_info{controller=\"%s\",version=\"%s\"} 1\n",
+               controller->id, MLX_VERSION);
+    prometheus_gauge(&body, "mlx_controller_start_time_seconds", "When it started, since 1970.",
+                     (uint64_t)(controller->started_wall_ms / 1000));
+    expose_requests(&body, controller);
+    expose_latencies(&body, &controller->stats);
+    expose_workers(&body, &controller->registry);
+    expose_http(&body, controller);
+    expose_nats(&body, controller);
+    expose_protocol(&body, controller);
+    http_reply(exchange, 200, PROMETHEUS_CONTENT_TYPE, body.data ? body.data : "", body.len);
+    buf_release(&body);
+}

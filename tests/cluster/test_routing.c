@@ -1,0 +1,206 @@
+/* Where requests go: sessions, circuit breakers, strategies; the whole path in one process. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cluster.h"
+
+#define CHAT(prompt, more) \
+    "{\"model\":\"fake\",\"messages\":[{\"role\":\"user\",\"content\":\"" prompt "\"}]" more "}"
+
+static int ask(struct cluster *cluster, const char *body) {
+    struct call call = cluster_call(cluster, "POST", "/v1/chat/completions", body);
+    int status = call.status;
+    call_release(&call);
+    return status;
+}
+
+static long long worker_number(struct cluster *cluster, size_t index, const char *key) {
+    char path[64];
+    snprintf(path, sizeof(path), "/api/cluster/workers/worker-%zu", index + 1);
+    struct call call = cluster_call(cluster, "GET", path, NULL);
+    long long number = json_number(call.reply, key);
+    call_release(&call);
+    return number;
+}
+
+/* The state of a worker's breaker; static text. */
+static const char *breaker_state(struct cluster *cluster, size_t index) {
+    static char state[32];
+    char wanted[64];
+    snprintf(wanted, sizeof(wanted), "\"worker-%zu\":{\"state\":\"", index + 1);
+    struct call call = cluster_call(cluster, "GET", "/api/controller/circuit-breakers", NULL);
+    const char *at = strstr(call.reply, wanted);
+    assert_non_null(at);
+    at += strlen(wanted);
+    snprintf(state, sizeof(state), "%.*s", (int)strcspn(at, "\""), at);
+    call_release(&call);
+    return state;
+}
+
+static size_t one_with_jobs(struct cluster *cluster, size_t workers) {
+    size_t found = workers;
+    for (size_t i = 0; i < workers; i++) {
+        if (worker_number(cluster, i, "jobsSent") > 0) {
+            assert_int_equal(found, workers);
+            found = i;
+        }
+    }
+    assert_true(found < workers);
+    return found;
+}
+
+static void a_session_stays_with_its_worker_and_moves_when_that_dies(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_start(&cluster, 4);
+    for (int i = 0; i < 12; i++)
+        assert_int_equal(ask(&cluster, CHAT("hi", ",\"session_id\":\"s-1\"")), 200);
+    size_t home = one_with_jobs(&cluster, 4);
+    cluster_kill_worker(&cluster, home);
+    for (int i = 0; i < 12; i++)
+        assert_int_equal(ask(&cluster, CHAT("hi", ",\"session_id\":\"s-1\"")), 200);
+    int used = 0;
+    for (size_t i = 0; i < 4; i++)
+        used += i != home && worker_number(&cluster, i, "jobsSent") > 0;
+    assert_int_equal(used, 1);
+    cluster_stop(&cluster);
+}
+
+static void a_session_can_be_ended_and_a_malformed_id_is_refused(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_start(&cluster, 1);
+    assert_int_equal(ask(&cluster, CHAT("hi", ",\"session_id\":\"s-1\"")), 200);
+    struct call gone = cluster_call(&cluster, "DELETE", "/api/sessions/s-1", NULL);
+    struct call again = cluster_call(&cluster, "DELETE", "/api/sessions/s-1", NULL);
+    struct call bad =
+        cluster_call(&cluster, "POST", "/v1/chat/completions", CHAT("hi", ",\"session_id\":\"a b\""));
+    assert_int_equal(gone.status, 204);
+    assert_int_equal(again.status, 404);
+    assert_int_equal(bad.status, 400);
+    assert_non_null(strstr(bad.reply, "INVALID_SESSION_ID"));
+    assert_non_null(strstr(bad.reply, "\"param\":\"session_id\""));
+    /* A cache key is somebody else's word: any text will do. */
+    assert_int_equal(ask(&cluster, CHAT("hi", ",\"prompt_cache_key\":\"user 7 / chat 9\"")), 200);
+    call_release(&gone);
+    call_release(&again);
+    call_release(&bad);
+    cluster_stop(&cluster);
+}
+
+/* Failing requests until a worker's breaker opens. */
+static size_t open_one(struct cluster *cluster, size_t workers) {
+    for (int i = 0; i < 60; i++) {
+        ask(cluster, CHAT("[fail at 2]", ""));
+        for (size_t w = 0; w < workers; w++)
+            if (strcmp(breaker_state(cluster, w), "OPEN") == 0)
+                return w;
+    }
+    fail_msg("no breaker opened");
+    return 0;
+}
+
+static bool is_closed(void *arg) {
+    struct cluster *cluster = arg;
+    for (size_t i = 0; i < 4; i++) {
+        ask(cluster, CHAT("well again", ""));
+        if (strcmp(breaker_state(cluster, i), "CLOSED") != 0)
+            return false;
+    }
+    return true;
+}
+
+static void a_failing_worker_is_left_alone_and_comes_back_after_its_probes(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster.config.routing.retry.enabled = false;
+    cluster.config.routing.breaker.failure_threshold = 3;
+    cluster.config.routing.breaker.timeout_ms = 1000;
+    cluster_start(&cluster, 4);
+    size_t broken = open_one(&cluster, 4);
+    long long before = worker_number(&cluster, broken, "jobsSent");
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(ask(&cluster, CHAT("a good one", "")), 200);
+    assert_int_equal(worker_number(&cluster, broken, "jobsSent"), before);
+    cluster_run_until(&cluster, is_closed, &cluster, 20000);
+    cluster_stop(&cluster);
+}
+
+static void the_last_worker_is_never_left_alone(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster.config.routing.retry.enabled = false;
+    cluster.config.routing.breaker.failure_threshold = 2;
+    cluster_start(&cluster, 1);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(ask(&cluster, CHAT("[fail at 2]", "")), 500);
+    assert_int_equal(ask(&cluster, CHAT("a good one", "")), 200);
+    cluster_stop(&cluster);
+}
+
+static void the_operator_shuts_a_worker_out_and_lets_it_in_again(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_start(&cluster, 2);
+    static const char path[] = "/api/controller/circuit-breakers/worker-1";
+    struct call open = cluster_call(&cluster, "POST", path, "{\"action\":\"open\"}");
+    assert_int_equal(open.status, 200);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(ask(&cluster, CHAT("hi", "")), 200);
+    assert_int_equal(worker_number(&cluster, 0, "jobsSent"), 0);
+    struct call bad = cluster_call(&cluster, "POST", path, "{\"action\":\"explode\"}");
+    struct call nobody =
+        cluster_call(&cluster, "POST", "/api/controller/circuit-breakers/nobody", "{\"action\":\"reset\"}");
+    struct call reset = cluster_call(&cluster, "POST", path, "{\"action\":\"reset\"}");
+    assert_int_equal(bad.status, 400);
+    assert_int_equal(nobody.status, 404);
+    assert_int_equal(reset.status, 200);
+    for (int i = 0; i < 30; i++)
+        assert_int_equal(ask(&cluster, CHAT("hi", "")), 200);
+    assert_true(worker_number(&cluster, 0, "jobsSent") > 0);
+    call_release(&open);
+    call_release(&bad);
+    call_release(&nobody);
+    call_release(&reset);
+    cluster_stop(&cluster);
+}
+
+static void every_strategy_serves(void **state) {
+    (void)state;
+    const char *const strategies[] = {"round_robin",  "least_requests", "weighted_random",
+                                      "skills_based", "smart",          "prefix_aware"};
+    for (size_t s = 0; s < sizeof(strategies) / sizeof(strategies[0]); s++) {
+        struct cluster cluster;
+        cluster_init(&cluster);
+        free(cluster.config.balancing.strategy);
+        cluster.config.balancing.strategy = strdup(strategies[s]);
+        cluster_start(&cluster, 2);
+        for (int i = 0; i < 8; i++)
+            assert_int_equal(ask(&cluster, CHAT("hi", "")), 200);
+        assert_int_equal(worker_number(&cluster, 0, "jobsSent") + worker_number(&cluster, 1, "jobsSent"), 8);
+        cluster_stop(&cluster);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_session_stays_with_its_worker_and_moves_when_that_dies),
+        cmocka_unit_test(a_session_can_be_ended_and_a_malformed_id_is_refused),
+        cmocka_unit_test(a_failing_worker_is_left_alone_and_comes_back_after_its_probes),
+        cmocka_unit_test(the_last_worker_is_never_left_alone),
+        cmocka_unit_test(the_operator_shuts_a_worker_out_and_lets_it_in_again),
+        cmocka_unit_test(every_strategy_serves),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
