@@ -172,6 +172,13 @@ static uint64_t failed_on(const struct registry_worker *worker) {
     return worker->jobs_failed;
 }
 
+static uint64_t breaker_state_of(const struct registry_worker *worker) {
+    return worker->breaker.state;
+}
+static uint64_t breaker_opened_of(const struct registry_worker *worker) {
+    return worker->breaker.opened;
+}
+
 static void expose_workers(struct buf *out, const struct registry *registry) {
     static const struct {
         const char *name, *type, *help;
@@ -181,6 +188,10 @@ static void expose_workers(struct buf *out, const struct registry *registry) {
         {"mlx_controller_worker_jobs_sent_total", "counter", "Jobs sent to the worker.", sent_to},
         {"mlx_controller_worker_jobs_failed_total", "counter", "Jobs that failed through the worker's fault.",
          failed_on},
+        {"mlx_controller_worker_breaker_state", "gauge",
+         "0 closed, 1 open, 2 half open, 3 forced open, 4 forced closed.", breaker_state_of},
+        {"mlx_controller_worker_breaker_opened_total", "counter",
+         "Times the worker's circuit breaker opened.", breaker_opened_of},
     };
     expose_worker_states(out, registry);
     for (size_t m = 0; m < ARRAY_LEN(metrics) && registry->count > 0; m++) {
@@ -226,6 +237,25 @@ static void expose_nats(struct buf *out, const struct controller *controller) {
                        nats.reconnects);
 }
 
+static void expose_routing(struct buf *out, struct controller *controller) {
+    const struct session_stats *sessions = &controller->sessions.stats;
+    prometheus_gauge(out, "mlx_controller_sessions", "Sessions that are bound to a worker.",
+                     sessions->active);
+    prometheus_counter(out, "mlx_controller_session_hits_total", "Requests whose session was known.",
+                       sessions->hits);
+    prometheus_counter(out, "mlx_controller_session_misses_total", "Requests whose session was not.",
+                       sessions->misses);
+    prometheus_counter(out, "mlx_controller_sessions_evicted_total",
+                       "Sessions that gave way to newer ones before their time.", sessions->evicted);
+    prometheus_gauge(out, "mlx_controller_retry_budget", "Retries that could be made now.",
+                     (uint64_t)retry_budget_held(&controller->retry_budget, clock_ms()));
+    prometheus_counter(out, "mlx_controller_retries_suppressed_total",
+                       "Retries that the budget did not allow.", controller->retry_budget.suppressed);
+    prometheus_counter(out, "mlx_controller_poison_denied_total",
+                       "Requests refused because two workers died of the same one.",
+                       controller->poison.denied);
+}
+
 static void expose_protocol(struct buf *out, const struct controller *controller) {
     const struct controller_stats *stats = &controller->stats;
     prometheus_counter(out, "mlx_controller_stale_events_total",
@@ -256,6 +286,7 @@ void metrics_api_prometheus(struct controller *controller, struct http_exchange 
     expose_requests(&body, controller);
     expose_latencies(&body, &controller->stats);
     expose_workers(&body, &controller->registry);
+    expose_routing(&body, controller);
     expose_http(&body, controller);
     expose_nats(&body, controller);
     expose_protocol(&body, controller);

@@ -23,7 +23,7 @@ static char take_char(const char **at, const char *end) {
         return 0;
     int high = hex_digit((*at)[0]), low = hex_digit((*at)[1]);
     *at += 2;
-    return high < 0 || low < 0 ? 0 : (char)(high << 4 | low);
+    return (char)(high < 0 || low < 0 ? 0 : high << 4 | low);
 }
 
 static bool decode(const char *at, const char *end, char *out, size_t max) {
