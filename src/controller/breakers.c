@@ -22,13 +22,18 @@ static void log_change(const struct registry_worker *worker) {
              F_STR("last_failure", status_name(breaker->last_failure)), F_INT("open_ms", breaker->open_ms));
 }
 
+static void note(struct registry_worker *worker, bool changed) {
+    registry_note_breaker(worker, clock_ms());
+    if (changed)
+        log_change(worker);
+}
+
 bool breakers_begin_try(struct request *request, struct registry_worker *worker, bool panic) {
     struct controller *controller = request->controller;
     uint64_t generation = worker->breaker.generation;
     bool acquired = breaker_acquire(&worker->breaker, config_of(controller), panic, clock_ms(),
                                     &controller->rng, &request->ticket);
-    if (worker->breaker.generation != generation)
-        log_change(worker);
+    note(worker, worker->breaker.generation != generation);
     return acquired;
 }
 
@@ -41,17 +46,17 @@ void breakers_renew(struct request *request, int64_t silence_ms) {
 void breakers_first_token(struct request *request) {
     struct controller *controller = request->controller;
     struct registry_worker *worker = worker_of(request);
-    if (worker && breaker_first_token(&worker->breaker, config_of(controller), &request->ticket, clock_ms(),
-                                      &controller->rng))
-        log_change(worker);
+    if (worker)
+        note(worker, breaker_first_token(&worker->breaker, config_of(controller), &request->ticket,
+                                         clock_ms(), &controller->rng));
 }
 
 void breakers_end_try(struct request *request, enum status status) {
     struct controller *controller = request->controller;
     struct registry_worker *worker = worker_of(request);
-    if (worker && breaker_report(&worker->breaker, config_of(controller), &request->ticket, status,
-                                 clock_ms(), &controller->rng))
-        log_change(worker);
+    if (worker)
+        note(worker, breaker_report(&worker->breaker, config_of(controller), &request->ticket, status,
+                                    clock_ms(), &controller->rng));
     request->ticket = (struct breaker_ticket){0};
 }
 
@@ -59,8 +64,7 @@ void breakers_tick(struct controller *controller) {
     int64_t now_ms = clock_ms();
     for (size_t i = 0; i < controller->registry.count; i++) {
         struct registry_worker *worker = controller->registry.workers[i];
-        if (breaker_tick(&worker->breaker, config_of(controller), now_ms, &controller->rng))
-            log_change(worker);
+        note(worker, breaker_tick(&worker->breaker, config_of(controller), now_ms, &controller->rng));
     }
 }
 
@@ -132,6 +136,6 @@ void breakers_api_set(struct controller *controller, struct http_exchange *excha
         breaker_reset(&worker->breaker, clock_ms());
     else
         breaker_force(&worker->breaker, action == ACTION_OPEN ? BREAKER_FORCED_OPEN : BREAKER_FORCED_CLOSED);
-    log_change(worker);
+    note(worker, true);
     breakers_api_list(controller, exchange, "");
 }

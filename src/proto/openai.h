@@ -1,8 +1,9 @@
 /* The OpenAI chat API as JSON: requests in, replies, chunks and errors out. No I/O.
  *
- * Reading is strict about what is used (types, ranges, sizes, depth) and names the field in the error; fields
- * that are not used are ignored, `null` for an optional field means absent. Written JSON goes to a `struct
- * buf` whose `failed` flag the caller checks. */
+ * Reading is strict about what is used (types, ranges, sizes, depth) and names the field in the error. Fields
+ * that would change the reply but are not built (tools, logprobs, audio...) are refused, all others that are
+ * not used ignored; `null` for an optional field means absent. Written JSON goes to a `struct buf` whose
+ * `failed` flag the caller checks. */
 #pragma once
 
 #include "base/buf.h"
@@ -11,16 +12,17 @@
 #include "proto/worker_info.h"
 
 enum {
-    OPENAI_JSON_DEPTH_MAX = 64, /* deeper bodies are refused before they are parsed */
+    OPENAI_JSON_DEPTH_MAX = 64,          /* deeper bodies are refused before they are parsed */
+    OPENAI_JSON_VALUES_MAX = 128 * 1024, /* likewise: objects, arrays and what follows a comma */
     OPENAI_MESSAGES_MAX = 4096,
 };
 
 /* Reads the body of POST /v1/chat/completions. `seed_default` is used when the body has no seed.
  * On an error `request` is released. Understands: model, messages (roles system, developer, user, assistant,
- * tool; content string, null for assistants, or array of text parts), stream, stream_options.include_usage,
- * temperature, top_p, top_k, min_p, seed, max_tokens, max_completion_tokens (wins), stop (string or array),
- * presence_penalty, frequency_penalty, priority (0..2 or "high" | "medium" | "low"), session_id,
- * n (only 1). */
+ * tool; content string or array of text parts, for assistants also null beside tool_calls; name; tool_call_id
+ * of tools), stream, stream_options.include_usage, temperature, top_p, top_k, min_p, seed, max_tokens,
+ * max_completion_tokens (wins), stop (string or array), presence_penalty, frequency_penalty, priority (0..2
+ * or "high" | "medium" | "low"), session_id, prompt_cache_key, n (only 1). */
 MUST_USE enum status openai_read_chat(const char *body, size_t len, uint64_t seed_default,
                                       struct chat_request *request, struct error *error);
 

@@ -2,11 +2,12 @@
  *
  *   job {"v":1,"request":"chatcmpl-x","controller":"c1","attempt":1,"remaining_ms":30000,"now_s":1700000000,
  *            "chat":{"model":"m","messages":[...],"temperature":1,"top_p":1,"min_p":0,"top_k":0,
- *                    "presence_penalty":0,"frequency_penalty":0,"seed":7,"max_tokens":0,"stop":["..."],
+ *                    "presence_penalty":0,"frequency_penalty":0,"seed":"7","max_tokens":0,"stop":["..."],
  *                    "priority":1,"stream":true,"session_id":"..."}}
  *   cancel  {"v":1,"request":"chatcmpl-x","attempt":1}
  *   control {"v":1,"op":"stats"}
  *   discover {"v":1,"controller":"c1"} */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,7 +39,9 @@ static void append_chat(struct buf *out, const struct chat_request *chat) {
     json_append_int(out, ",\"top_k\":", sampling->top_k);
     append_number(out, ",\"presence_penalty\":", sampling->presence_penalty);
     append_number(out, ",\"frequency_penalty\":", sampling->frequency_penalty);
-    json_append_int(out, ",\"seed\":", (int64_t)sampling->seed);
+    /* A string: readers that keep numbers as doubles would lose bits of it. */
+    json_append_int(out, ",\"seed\":\"", (int64_t)sampling->seed);
+    buf_append_char(out, '"');
     json_append_int(out, ",\"max_tokens\":", chat->max_tokens);
     append_stop(out, chat);
     json_append_int(out, ",\"priority\":", chat->priority);
@@ -101,11 +104,36 @@ static bool take_stop(const json_t *chat, struct chat_request *out, struct error
 
 static bool take_messages(const json_t *chat, struct chat_request *out, struct error *error) {
     const json_t *messages = json_object_get(chat, "messages");
-    if (json_is_array(messages) && json_array_size(messages) > 0)
-        out->messages_json = json_dumps(messages, JSON_COMPACT);
-    if (!out->messages_json)
+    if (!json_is_array(messages) || json_array_size(messages) == 0) {
         error_set(error, STATUS_PROTOCOL_ERROR, "messages", "messages must be an array that is not empty");
-    return out->messages_json != NULL;
+        return false;
+    }
+    for (size_t i = 0; i < json_array_size(messages); i++) {
+        if (json_is_string(json_object_get(json_array_get(messages, i), "role")))
+            continue;
+        error_set(error, STATUS_PROTOCOL_ERROR, "messages", "messages[%zu] must be an object with a role", i);
+        return false;
+    }
+    out->messages_json = json_dumps(messages, JSON_COMPACT);
+    return out->messages_json ||
+           error_set(error, STATUS_PROTOCOL_ERROR, "messages", "out of memory") == STATUS_OK;
+}
+
+/* A string of decimal digits, or a number. */
+static bool take_seed(const json_t *chat, int64_t *out, struct error *error) {
+    const json_t *value = json_object_get(chat, "seed");
+    if (!json_is_string(value))
+        return wire_take_int(chat, "seed", INT64_MIN, INT64_MAX, out, error);
+    const char *text = json_string_value(value);
+    size_t sign = text[0] == '-', digits = strspn(text + sign, "0123456789");
+    errno = 0;
+    long long number = strtoll(text, NULL, 10);
+    if (digits == 0 || sign + digits != json_string_length(value) || errno != 0) {
+        error_set(error, STATUS_PROTOCOL_ERROR, "seed", "seed must be a whole number of 64 bits in digits");
+        return false;
+    }
+    *out = number;
+    return true;
 }
 
 static bool take_sampling(const json_t *chat, struct sampling *out, struct error *error) {
@@ -116,7 +144,7 @@ static bool take_sampling(const json_t *chat, struct sampling *out, struct error
         !wire_take_int(chat, "top_k", 0, INT32_MAX, &top_k, error) ||
         !wire_take_number(chat, "presence_penalty", -2, 2, &out->presence_penalty, error) ||
         !wire_take_number(chat, "frequency_penalty", -2, 2, &out->frequency_penalty, error) ||
-        !wire_take_int(chat, "seed", INT64_MIN, INT64_MAX, &seed, error))
+        !take_seed(chat, &seed, error))
         return false;
     out->top_k = (int32_t)top_k;
     out->seed = (uint64_t)seed;
@@ -207,11 +235,11 @@ enum status wire_read_control(const char *data, size_t len, enum wire_control_op
     json_t *root = wire_open(data, len, error);
     if (!root)
         return STATUS_PROTOCOL_ERROR;
-    const char *name = json_string_value(json_object_get(root, "op"));
+    const json_t *name = json_object_get(root, "op");
     size_t found = 0;
-    while (name && found < ARRAY_LEN(control_names) && strcmp(control_names[found], name) != 0)
+    while (found < ARRAY_LEN(control_names) && !json_is_text(name, control_names[found]))
         found++;
-    bool ok = name && found < ARRAY_LEN(control_names);
+    bool ok = found < ARRAY_LEN(control_names);
     json_decref(root);
     if (!ok)
         return error_set(error, STATUS_PROTOCOL_ERROR, "op", "op must be stats or drain");

@@ -8,11 +8,12 @@
 #include "proto/openai.h"
 #include "proto/wire.h"
 
-/* A job carries messages as deep as the API takes them, two levels down. */
-enum { WIRE_DEPTH_MAX = OPENAI_JSON_DEPTH_MAX + 8 };
+/* A job carries messages as the API takes them, two levels down and some with a content that was absent. */
+static const struct json_limits limits = {.depth = OPENAI_JSON_DEPTH_MAX + 8,
+                                          .values = OPENAI_JSON_VALUES_MAX + 2 * OPENAI_MESSAGES_MAX};
 
 json_t *wire_open(const char *data, size_t len, struct error *error) {
-    json_t *root = json_read_object(data, len, WIRE_DEPTH_MAX, STATUS_PROTOCOL_ERROR, error);
+    json_t *root = json_read_object(data, len, limits, STATUS_PROTOCOL_ERROR, error);
     if (!root)
         return NULL;
     if (json_integer_value(json_object_get(root, "v")) == WIRE_VERSION)

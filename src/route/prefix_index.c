@@ -1,5 +1,6 @@
 #include "route/prefix_index.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,11 +92,13 @@ static void forget(struct prefix_index *index, struct prefix_block *block) {
 
 /* Makes room by forgetting what was not used for longest, except `keep`. */
 static bool make_room(struct prefix_index *index, size_t bytes, const struct prefix_block *keep) {
+    struct prefix_block *last = TAILQ_LAST(&index->by_use, prefix_block_list);
     while (index->bytes + bytes > index->max_bytes) {
-        struct prefix_block *last = TAILQ_LAST(&index->by_use, prefix_block_list);
         if (!last || last == keep)
             return false;
+        struct prefix_block *before = TAILQ_PREV(last, prefix_block_list, link);
         forget(index, last);
+        last = before;
     }
     return true;
 }
@@ -142,6 +145,7 @@ static struct prefix_block *make(struct prefix_index *index, uint64_t hash) {
 
 static bool grow_holders(struct prefix_index *index, struct prefix_block *block) {
     uint16_t cap = (uint16_t)(block->cap == 1 ? 4 : block->cap * 2);
+    assert(cap > block->cap); /* there are far fewer seats than that */
     size_t more = cap * sizeof(*block->holders) - (bytes_of(block) - sizeof(*block));
     struct prefix_holder *holders = make_room(index, more, block) ? malloc(cap * sizeof(*holders)) : NULL;
     if (!holders)

@@ -140,6 +140,11 @@ static void take_info(struct registry *registry, struct registry_worker *worker,
     worker->state = WORKER_ONLINE;
 }
 
+void registry_note_breaker(struct registry_worker *worker, int64_t now_ms) {
+    worker->gauge->calm = breaker_peek(&worker->breaker, now_ms) == BREAKER_ALLOWED &&
+                          breaker_share(&worker->breaker, now_ms) == 100;
+}
+
 void registry_update(struct registry *registry, const struct worker_info *info, int64_t now_ms,
                      registry_change_fn *fn, void *arg) {
     struct registry_worker *worker = registry_find(registry, info->id);
@@ -154,10 +159,12 @@ void registry_update(struct registry *registry, const struct worker_info *info, 
         become_incarnation(registry, worker, now_ms);
         worker->serial = worker->generation;
         breaker_init(&worker->breaker, now_ms); /* who is new to us is trusted */
+        registry_note_breaker(worker, now_ms);
         change = REGISTRY_ADDED;
     } else if (strcmp(worker->info.incarnation, info->incarnation) != 0) {
         become_incarnation(registry, worker, now_ms);
         breaker_restart(&worker->breaker, &registry->config.breaker, now_ms);
+        registry_note_breaker(worker, now_ms);
         change = REGISTRY_RESTARTED;
     } else if (worker->state != WORKER_ONLINE) {
         change = REGISTRY_RETURNED;
@@ -173,6 +180,7 @@ static void go_offline(struct registry *registry, struct registry_worker *worker
     uint64_t old_generation = worker->generation;
     become_incarnation(registry, worker, now_ms);
     breaker_restart(&worker->breaker, &registry->config.breaker, now_ms);
+    registry_note_breaker(worker, now_ms);
     worker->state = WORKER_OFFLINE;
     fn(REGISTRY_LOST, worker, old_generation, arg);
 }

@@ -38,6 +38,7 @@ struct worker_gauge {
     double pace;    /* tokens a second, see route/pace.h; 0: unknown */
     int64_t kv_cells;
     double kv_used; /* share of them, 0..1 */
+    bool calm;      /* its breaker lets everything through, see registry_note_breaker */
 };
 
 struct registry_worker {
@@ -102,6 +103,10 @@ void registry_unreachable(struct registry *registry, const struct registry_worke
                           registry_change_fn *fn, void *arg);
 /* Time has passed: call it a few times in each heartbeat interval. */
 void registry_tick(struct registry *registry, int64_t now_ms, registry_change_fn *fn, void *arg);
+
+/* To be called after every call that may change the worker's breaker, and now and then while it starts
+ * slowly. */
+void registry_note_breaker(struct registry_worker *worker, int64_t now_ms);
 
 struct registry_worker *registry_find(const struct registry *registry, const char *id);
 

@@ -149,12 +149,10 @@ static size_t copy_roster(struct router *router, const struct roster *roster) {
 }
 
 /* No breaker has anything to say, which is what most requests find: one walk instead of five. */
-static bool all_are_calm(const struct router *router, size_t count, int64_t now_ms) {
-    for (size_t i = 0; i < count; i++) {
-        const struct breaker *breaker = &router->candidates[i].gauge->worker->breaker;
-        if (breaker_peek(breaker, now_ms) != BREAKER_ALLOWED || breaker_share(breaker, now_ms) < 100)
+static bool all_are_calm(const struct router *router, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (!router->candidates[i].gauge->calm)
             return false;
-    }
     return true;
 }
 
@@ -164,7 +162,7 @@ static size_t collect_candidates(struct router *router, const struct roster *ros
     struct route_census *census = &decision->census;
     size_t live = copy_roster(router, roster);
     *census = roster->census;
-    if (exclusion->count == 0 && all_are_calm(router, live, now_ms))
+    if (exclusion->count == 0 && all_are_calm(router, live))
         return live;
     struct breaker_view view = {.panic = is_panic(router, live, now_ms), .now_ms = now_ms};
     decision->panic = view.panic;

@@ -1,6 +1,8 @@
 /* skills_based: least_requests among the workers whose context holds the prompt and the reply that was asked
  * for. Of equally loaded ones the smallest context that is enough wins, which keeps large ones free for those
  * who need them. When none is large enough the estimate may be wrong, and the largest ones are asked. */
+#include <assert.h>
+
 #include "route/strategy.h"
 
 /* The context that makes a worker fit: what is needed, or the largest there is. */
@@ -35,6 +37,7 @@ static size_t pick(struct balancer *balancer, const struct route_request *reques
             best = &candidates[i];
         equals = order < 0 ? 1 : equals + (order == 0);
     }
+    assert(best); /* the largest context is enough */
     /* Equals have the context of the best, which is enough. */
     int64_t skip = (int64_t)rng_below(&balancer->rng, equals);
     size_t picked = (size_t)(best - candidates);

@@ -55,8 +55,8 @@ static void no_client_error_is_retried_or_held_against_a_worker(void **state) {
 
 static void only_faults_of_a_worker_count_against_it(void **state) {
     (void)state;
-    const enum status faults[] = {STATUS_ENGINE_ERROR, STATUS_PROTOCOL_ERROR, 
-                                  STATUS_WORKER_OFFLINE, STATUS_WORKER_TIMEOUT};
+    const enum status faults[] = {STATUS_ENGINE_ERROR, STATUS_PROTOCOL_ERROR, STATUS_WORKER_OFFLINE,
+                                  STATUS_WORKER_TIMEOUT};
     size_t found = 0;
     for (int i = 0; i < STATUS_COUNT; i++)
         found += status_outcome((enum status)i) == OUTCOME_FAILURE;

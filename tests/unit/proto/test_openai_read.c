@@ -12,6 +12,9 @@
 #define MESSAGES "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
 #define GOOD     "\"model\":\"m\"," MESSAGES
 
+#define CALL_OF(function) "{\"id\":\"1\",\"type\":\"function\",\"function\":" function "}"
+#define CALL              CALL_OF("{\"name\":\"add\",\"arguments\":\"[2,2]\"}")
+
 static enum status read_text(const char *body, struct chat_request *chat, struct error *error) {
     *error = (struct error){0};
     return openai_read_chat(body, strlen(body), 99, chat, error);
@@ -62,8 +65,45 @@ static void null_means_absent_for_optional_fields(void **state) {
     struct chat_request chat;
     struct error error;
     const char *body = "{" GOOD ",\"temperature\":null,\"stop\":null,\"stream\":null,\"max_tokens\":null,"
-                       "\"tools\":null,\"response_format\":null,\"seed\":null,\"logit_bias\":null}";
+                       "\"tools\":null,\"response_format\":null,\"seed\":null,\"logit_bias\":null,\"n\":null,"
+                       "\"functions\":null,\"tool_choice\":null,\"function_call\":null,\"logprobs\":null,"
+                       "\"top_logprobs\":null,\"modalities\":null,\"audio\":null}";
     assert_int_equal(read_text(body, &chat, &error), STATUS_OK);
+    chat_request_release(&chat);
+}
+
+static void what_is_not_supported_may_ask_for_what_happens_anyway(void **state) {
+    (void)state;
+    static const char *const fields[] = {
+        "\"tools\":[],\"tool_choice\":\"none\"",
+        "\"functions\":[],\"function_call\":\"none\"",
+        "\"tool_choice\":\"auto\",\"function_call\":\"auto\"",
+        "\"logprobs\":false,\"top_logprobs\":0,\"logit_bias\":{}",
+        "\"modalities\":[\"text\"],\"response_format\":{\"type\":\"text\"}",
+        "\"n\":1.0",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+        struct chat_request chat;
+        struct error error;
+        struct buf body;
+        buf_init(&body, 0);
+        buf_printf(&body, "{%s,%s}", GOOD, fields[i]);
+        if (read_text(body.data, &chat, &error) != STATUS_OK)
+            fail_msg("%s: %s", fields[i], error.message);
+        chat_request_release(&chat);
+        buf_release(&body);
+    }
+}
+
+static void a_whole_number_may_have_a_point_or_an_exponent(void **state) {
+    (void)state;
+    struct chat_request chat;
+    struct error error;
+    assert_int_equal(read_text("{" GOOD ",\"seed\":-8.9e15,\"top_k\":4e1,\"max_tokens\":5.0}", &chat, &error),
+                     STATUS_OK);
+    assert_true(chat.sampling.seed == (uint64_t)-8900000000000000);
+    assert_int_equal(chat.sampling.top_k, 40);
+    assert_int_equal(chat.max_tokens, 5);
     chat_request_release(&chat);
 }
 
@@ -73,15 +113,17 @@ static void messages_are_normalized(void **state) {
     struct error error;
     const char *body =
         "{\"model\":\"m\",\"messages\":[{\"role\":\"developer\",\"content\":\"be kind\",\"extra\":1},"
-        "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\"}]},"
-        "{\"role\":\"tool\",\"content\":\"4\",\"tool_call_id\":\"1\"},"
+        "{\"role\":\"assistant\",\"content\":null,\"name\":\"bo\",\"tool_calls\":[" CALL "]},"
+        "{\"role\":\"tool\",\"content\":\"4\",\"tool_call_id\":\"1\",\"function_call\":null},"
+        "{\"role\":\"assistant\",\"content\":\"4\",\"tool_calls\":[],\"tool_call_id\":\"1\"},"
         "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":"
         "\"b\"}]}]}";
     assert_int_equal(read_text(body, &chat, &error), STATUS_OK);
     assert_string_equal(chat.messages_json,
                         "[{\"role\":\"system\",\"content\":\"be kind\"},"
-                        "{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"1\"}]},"
+                        "{\"role\":\"assistant\",\"content\":\"\",\"name\":\"bo\",\"tool_calls\":[" CALL "]},"
                         "{\"role\":\"tool\",\"content\":\"4\",\"tool_call_id\":\"1\"},"
+                        "{\"role\":\"assistant\",\"content\":\"4\"},"
                         "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},"
                         "{\"type\":\"text\",\"text\":\"b\"}]}]");
     chat_request_release(&chat);
@@ -89,6 +131,7 @@ static void messages_are_normalized(void **state) {
 
 #define MESSAGE(fields) "{\"model\":\"m\",\"messages\":[" fields "]}"
 #define FIELD(text)     "{" GOOD "," text "}"
+#define CALLS(text)     MESSAGE("{\"role\":\"assistant\",\"content\":\"x\",\"tool_calls\":" text "}")
 
 static const struct {
     const char *body;
@@ -101,8 +144,13 @@ static const struct {
     {"[]", STATUS_INVALID_JSON, "", "must be a JSON object, not an array"},
     {"7", STATUS_INVALID_JSON, "", "not a number"},
     {"{" GOOD "} x", STATUS_INVALID_JSON, "", "not valid JSON"},
-    {FIELD("\"temperature\":NaN"), STATUS_INVALID_JSON, "", "not valid JSON"},
-    {FIELD("\"temperature\":Infinity"), STATUS_INVALID_JSON, "", "not valid JSON"},
+    {FIELD("\"temperature\":NaN"), STATUS_INVALID_JSON, "", "JSON has no NaN"},
+    {FIELD("\"temperature\":Infinity"), STATUS_INVALID_JSON, "", "JSON has no NaN or Infinity"},
+    {FIELD("\"user\":\"\xC3\xA9\",\"temperature\":-Infinity"), STATUS_INVALID_JSON, "", "JSON has no NaN"},
+    {FIELD("\"temperature\":-x"), STATUS_INVALID_JSON, "", "invalid token"},
+    {"{\"temperature\":-", STATUS_INVALID_JSON, "", "invalid token"},
+    {FIELD("\"temperature\":Nan"), STATUS_INVALID_JSON, "", "invalid token"},
+    {FIELD("\"NaN\" 1"), STATUS_INVALID_JSON, "", "':' expected"},
     {FIELD("\"temperature\":1e999"), STATUS_INVALID_JSON, "", "not valid JSON"},
     {"{" MESSAGES "}", STATUS_REQUEST_VALIDATION_FAILED, "model", "missing"},
     {"{\"model\":7," MESSAGES "}", STATUS_REQUEST_VALIDATION_FAILED, "model", "a string, not a number"},
@@ -147,7 +195,7 @@ static const struct {
     {FIELD("\"max_tokens\":-5"), STATUS_REQUEST_VALIDATION_FAILED, "max_tokens", "not -5"},
     {FIELD("\"max_completion_tokens\":99999999999"), STATUS_REQUEST_VALIDATION_FAILED,
      "max_completion_tokens", "not 99999999999"},
-    {FIELD("\"n\":2"), STATUS_REQUEST_VALIDATION_FAILED, "n", "from 1 to 1"},
+    {FIELD("\"n\":2"), STATUS_REQUEST_VALIDATION_FAILED, "n", "must be 1: several choices are not supported"},
     {FIELD("\"stop\":7"), STATUS_REQUEST_VALIDATION_FAILED, "stop", "array of strings, not a number"},
     {FIELD("\"stop\":\"\""), STATUS_REQUEST_VALIDATION_FAILED, "stop", "1 to 128"},
     {FIELD("\"stop\":[\"a\",1]"), STATUS_REQUEST_VALIDATION_FAILED, "stop[1]", "a string"},
@@ -169,6 +217,93 @@ static const struct {
     {FIELD("\"logit_bias\":{\"5\":1}"), STATUS_REQUEST_VALIDATION_FAILED, "logit_bias", "not supported"},
     {FIELD("\"response_format\":{\"type\":\"json_object\"}"), STATUS_REQUEST_VALIDATION_FAILED,
      "response_format", "text"},
+    {FIELD("\"tools\":{}"), STATUS_REQUEST_VALIDATION_FAILED, "tools", "is not supported"},
+    {FIELD("\"tools\":\"all\""), STATUS_REQUEST_VALIDATION_FAILED, "tools", "is not supported"},
+    {FIELD("\"tools\":[1]"), STATUS_REQUEST_VALIDATION_FAILED, "tools", "is not supported"},
+    {FIELD("\"functions\":{}"), STATUS_REQUEST_VALIDATION_FAILED, "functions", "is not supported"},
+    {FIELD("\"functions\":\"all\""), STATUS_REQUEST_VALIDATION_FAILED, "functions", "is not supported"},
+    {FIELD("\"functions\":[1]"), STATUS_REQUEST_VALIDATION_FAILED, "functions", "is not supported"},
+    {FIELD("\"tool_choice\":\"required\""), STATUS_REQUEST_VALIDATION_FAILED, "tool_choice",
+     "is not supported"},
+    {FIELD("\"tool_choice\":{\"name\":\"f\"}"), STATUS_REQUEST_VALIDATION_FAILED, "tool_choice",
+     "is not supported"},
+    {FIELD("\"tool_choice\":7"), STATUS_REQUEST_VALIDATION_FAILED, "tool_choice", "is not supported"},
+    {FIELD("\"tool_choice\":\"none\\u0000x\""), STATUS_REQUEST_VALIDATION_FAILED, "tool_choice",
+     "is not supported"},
+    {FIELD("\"tool_choice\":\"\""), STATUS_REQUEST_VALIDATION_FAILED, "tool_choice", "is not supported"},
+    {FIELD("\"function_call\":\"required\""), STATUS_REQUEST_VALIDATION_FAILED, "function_call",
+     "is not supported"},
+    {FIELD("\"function_call\":{\"name\":\"f\"}"), STATUS_REQUEST_VALIDATION_FAILED, "function_call",
+     "is not supported"},
+    {FIELD("\"function_call\":7"), STATUS_REQUEST_VALIDATION_FAILED, "function_call", "is not supported"},
+    {FIELD("\"function_call\":\"none\\u0000x\""), STATUS_REQUEST_VALIDATION_FAILED, "function_call",
+     "is not supported"},
+    {FIELD("\"function_call\":\"\""), STATUS_REQUEST_VALIDATION_FAILED, "function_call", "is not supported"},
+    {FIELD("\"logprobs\":\"yes\""), STATUS_REQUEST_VALIDATION_FAILED, "logprobs",
+     "true or false, not a string"},
+    {FIELD("\"logprobs\":1"), STATUS_REQUEST_VALIDATION_FAILED, "logprobs", "true or false, not a number"},
+    {FIELD("\"echo\":true"), STATUS_REQUEST_VALIDATION_FAILED, "echo", "is not supported"},
+    {FIELD("\"top_logprobs\":1"), STATUS_REQUEST_VALIDATION_FAILED, "top_logprobs", "is not supported"},
+    {FIELD("\"top_logprobs\":\"5\""), STATUS_REQUEST_VALIDATION_FAILED, "top_logprobs",
+     "from 0 to 20, not a string"},
+    {FIELD("\"top_logprobs\":21"), STATUS_REQUEST_VALIDATION_FAILED, "top_logprobs", "from 0 to 20"},
+    {FIELD("\"logit_bias\":[]"), STATUS_REQUEST_VALIDATION_FAILED, "logit_bias", "is not supported"},
+    {FIELD("\"modalities\":[\"audio\"]"), STATUS_REQUEST_VALIDATION_FAILED, "modalities", "is not supported"},
+    {FIELD("\"modalities\":[\"text\",\"audio\"]"), STATUS_REQUEST_VALIDATION_FAILED, "modalities",
+     "is not supported"},
+    {FIELD("\"modalities\":[]"), STATUS_REQUEST_VALIDATION_FAILED, "modalities", "is not supported"},
+    {FIELD("\"modalities\":\"text\""), STATUS_REQUEST_VALIDATION_FAILED, "modalities", "is not supported"},
+    {FIELD("\"modalities\":[\"text\\u0000x\"]"), STATUS_REQUEST_VALIDATION_FAILED, "modalities",
+     "is not supported"},
+    {FIELD("\"audio\":{\"voice\":\"alloy\"}"), STATUS_REQUEST_VALIDATION_FAILED, "audio", "is not supported"},
+    {FIELD("\"response_format\":{\"type\":\"text\\u0000x\"}"), STATUS_REQUEST_VALIDATION_FAILED,
+     "response_format", "is not supported"},
+    {FIELD("\"response_format\":\"text\""), STATUS_REQUEST_VALIDATION_FAILED, "response_format",
+     "is not supported"},
+    {FIELD("\"priority\":\"high\\u0000x\""), STATUS_REQUEST_VALIDATION_FAILED, "priority", "high"},
+    {FIELD("\"seed\":1e30"), STATUS_REQUEST_VALIDATION_FAILED, "seed", "is out of range: it must be"},
+    {FIELD("\"top_k\":1e30"), STATUS_REQUEST_VALIDATION_FAILED, "top_k", "is out of range: it must be"},
+    {FIELD("\"max_tokens\":-1e30"), STATUS_REQUEST_VALIDATION_FAILED, "max_tokens",
+     "is out of range: it must be"},
+    {FIELD("\"seed\":9e15"), STATUS_REQUEST_VALIDATION_FAILED, "seed", "is out of range: from 9e15 on"},
+    {FIELD("\"seed\":0.5"), STATUS_REQUEST_VALIDATION_FAILED, "seed", "a fraction"},
+    {FIELD("\"n\":0"), STATUS_REQUEST_VALIDATION_FAILED, "n", "must be 1"},
+    {FIELD("\"n\":\"1\""), STATUS_REQUEST_VALIDATION_FAILED, "n", "the number 1, not a string"},
+    {MESSAGE("{\"role\":\"user\\u0000x\",\"content\":\"x\"}"), STATUS_REQUEST_VALIDATION_FAILED,
+     "messages[0].role", "NUL"},
+    {MESSAGE("{\"role\":\"user\",\"content\":[{\"type\":\"text\\u0000x\",\"text\":\"x\"}]}"),
+     STATUS_REQUEST_VALIDATION_FAILED, "messages[0].content[0].type", "NUL"},
+    {MESSAGE("{\"role\":\"user\",\"content\":\"x\",\"name\":7}"), STATUS_REQUEST_VALIDATION_FAILED,
+     "messages[0].name", "a string, not a number"},
+    {MESSAGE("{\"role\":\"user\",\"content\":\"x\",\"name\":\"a\\u0000b\"}"),
+     STATUS_REQUEST_VALIDATION_FAILED, "messages[0].name", "NUL"},
+    {MESSAGE("{\"role\":\"tool\",\"content\":\"x\"}"), STATUS_REQUEST_VALIDATION_FAILED,
+     "messages[0].tool_call_id", "absent"},
+    {MESSAGE("{\"role\":\"tool\",\"content\":\"x\",\"tool_call_id\":null}"), STATUS_REQUEST_VALIDATION_FAILED,
+     "messages[0].tool_call_id", "not null"},
+    {MESSAGE("{\"role\":\"tool\",\"content\":\"x\",\"tool_call_id\":5}"), STATUS_REQUEST_VALIDATION_FAILED,
+     "messages[0].tool_call_id", "not a number"},
+    {MESSAGE("{\"role\":\"assistant\"}"), STATUS_REQUEST_VALIDATION_FAILED, "messages[0].content",
+     "is absent; a message of the assistant needs content or tool_calls"},
+    {MESSAGE("{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[]}"), STATUS_REQUEST_VALIDATION_FAILED,
+     "messages[0].content", "is null; a message"},
+    {MESSAGE("{\"role\":\"assistant\",\"content\":\"x\",\"function_call\":{\"name\":\"f\"}}"),
+     STATUS_REQUEST_VALIDATION_FAILED, "messages[0].function_call", "is not supported"},
+    {MESSAGE("{\"role\":\"user\",\"content\":\"x\",\"tool_calls\":[" CALL "]}"),
+     STATUS_REQUEST_VALIDATION_FAILED, "messages[0].tool_calls", "only allowed in messages of the assistant"},
+    {CALLS("{}"), STATUS_REQUEST_VALIDATION_FAILED, "messages[0].tool_calls",
+     "array of tool calls, not an object"},
+    {CALLS("[7]"), STATUS_REQUEST_VALIDATION_FAILED, "messages[0].tool_calls[0]", "id, type and function"},
+    {CALLS("[" CALL ",{}]"), STATUS_REQUEST_VALIDATION_FAILED, "messages[0].tool_calls[1].id", "absent"},
+    {CALLS("[{\"id\":\"1\"}]"), STATUS_REQUEST_VALIDATION_FAILED, "messages[0].tool_calls[0].type", "absent"},
+    {CALLS("[{\"id\":\"1\",\"type\":\"custom\"}]"), STATUS_REQUEST_VALIDATION_FAILED,
+     "messages[0].tool_calls[0].type", "is \"custom\"; only \"function\" is supported"},
+    {CALLS("[" CALL_OF("7") "]"), STATUS_REQUEST_VALIDATION_FAILED, "messages[0].tool_calls[0].function",
+     "name and arguments, not a number"},
+    {CALLS("[" CALL_OF("{}") "]"), STATUS_REQUEST_VALIDATION_FAILED,
+     "messages[0].tool_calls[0].function.name", "absent"},
+    {CALLS("[" CALL_OF("{\"name\":\"f\",\"arguments\":{}}") "]"), STATUS_REQUEST_VALIDATION_FAILED,
+     "messages[0].tool_calls[0].function.arguments", "a string, not an object"},
 };
 
 static void bad_bodies_are_refused_by_field(void **state) {
@@ -212,6 +347,40 @@ static void nesting_is_bounded(void **state) {
     free(allowed), free(one_more), free(many);
 }
 
+/* What GOOD, its braces and `,"x":[` count, less the comma that the first value does not have. */
+enum { AROUND = 6 };
+
+static char *with_values(int values, const char *value) {
+    struct buf body;
+    buf_init(&body, 0);
+    buf_append_str(&body, "{" GOOD ",\"x\":[");
+    for (int i = 0; i < values; i++) {
+        buf_append_str(&body, i ? "," : "");
+        buf_append_str(&body, value);
+    }
+    buf_append_str(&body, "]}");
+    return buf_take(&body);
+}
+
+static void the_number_of_values_is_bounded(void **state) {
+    (void)state;
+    static const struct {
+        const char *value;
+        int count; /* how many of it count as OPENAI_JSON_VALUES_MAX, with what is around them */
+    } cases[] = {{"1", OPENAI_JSON_VALUES_MAX - AROUND}, {"{}", (OPENAI_JSON_VALUES_MAX - AROUND) / 2}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct chat_request chat;
+        struct error error;
+        char *most = with_values(cases[i].count, cases[i].value);
+        char *one_more = with_values(cases[i].count + 1, cases[i].value);
+        assert_int_equal(read_text(most, &chat, &error), STATUS_OK);
+        chat_request_release(&chat);
+        assert_int_equal(read_text(one_more, &chat, &error), STATUS_INVALID_JSON);
+        assert_non_null(strstr(error.message, "more than 131072 values"));
+        free(most), free(one_more);
+    }
+}
+
 static void brackets_in_strings_are_no_nesting(void **state) {
     (void)state;
     struct chat_request chat;
@@ -244,6 +413,35 @@ static void too_many_messages_are_refused(void **state) {
     buf_release(&body);
 }
 
+/* A message of the assistant with a name of `name_len` bytes and `calls` tool calls. */
+static enum status read_assistant(int name_len, int calls, struct error *error) {
+    struct chat_request chat;
+    struct buf body;
+    buf_init(&body, 0);
+    buf_printf(&body,
+               "{\"model\":\"m\",\"messages\":[{\"role\":\"assistant\",\"name\":\"%0*d\",\"tool_calls\":[",
+               name_len, 0);
+    for (int i = 0; i < calls; i++)
+        buf_append_str(&body, i ? "," CALL : CALL);
+    buf_append_str(&body, "]}]}");
+    enum status status = read_text(body.data, &chat, error);
+    chat_request_release(&chat);
+    buf_release(&body);
+    return status;
+}
+
+static void names_and_lists_of_tool_calls_are_bounded(void **state) {
+    (void)state;
+    struct error error;
+    assert_int_equal(read_assistant(256, 128, &error), STATUS_OK);
+    assert_int_equal(read_assistant(257, 128, &error), STATUS_REQUEST_VALIDATION_FAILED);
+    assert_string_equal(error.param, "messages[0].name");
+    assert_non_null(strstr(error.message, "at most 256"));
+    assert_int_equal(read_assistant(256, 129, &error), STATUS_REQUEST_VALIDATION_FAILED);
+    assert_string_equal(error.param, "messages[0].tool_calls");
+    assert_non_null(strstr(error.message, "at most 128"));
+}
+
 /* Cut anywhere, a good body is a bad one, and nothing leaks or crashes. */
 static void every_prefix_is_refused(void **state) {
     (void)state;
@@ -259,11 +457,15 @@ int main(void) {
         cmocka_unit_test(defaults_are_openais),
         cmocka_unit_test(every_field_arrives),
         cmocka_unit_test(null_means_absent_for_optional_fields),
+        cmocka_unit_test(what_is_not_supported_may_ask_for_what_happens_anyway),
+        cmocka_unit_test(a_whole_number_may_have_a_point_or_an_exponent),
         cmocka_unit_test(messages_are_normalized),
         cmocka_unit_test(bad_bodies_are_refused_by_field),
         cmocka_unit_test(nesting_is_bounded),
+        cmocka_unit_test(the_number_of_values_is_bounded),
         cmocka_unit_test(brackets_in_strings_are_no_nesting),
         cmocka_unit_test(too_many_messages_are_refused),
+        cmocka_unit_test(names_and_lists_of_tool_calls_are_bounded),
         cmocka_unit_test(every_prefix_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

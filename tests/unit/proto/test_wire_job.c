@@ -8,12 +8,15 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "proto/openai.h"
 #include "proto/wire.h"
 #include "wire_harm.h"
 
-#define CHAT                                                                                             \
-    "\"chat\":{\"model\":\"m\",\"messages\":[{}],\"temperature\":1,\"top_p\":1,\"min_p\":0,\"top_k\":0," \
-    "\"presence_penalty\":0,\"frequency_penalty\":0,\"seed\":7,\"max_tokens\":0}"
+#define MESSAGE "{\"role\":\"user\"}"
+#define CHAT                                                   \
+    "\"chat\":{\"model\":\"m\",\"messages\":[" MESSAGE         \
+    "],\"temperature\":1,\"top_p\":1,\"min_p\":0,\"top_k\":0," \
+    "\"presence_penalty\":0,\"frequency_penalty\":0,\"seed\":\"7\",\"max_tokens\":0}"
 #define HEAD "\"request\":\"r\",\"controller\":\"c\",\"attempt\":1,\"remaining_ms\":1,\"now_s\":0,"
 #define JOB  "{\"v\":1," HEAD CHAT "}"
 
@@ -137,6 +140,79 @@ static void a_job_comes_back_as_it_was(void **state) {
     }
 }
 
+static bool reads_seed(const char *seed, uint64_t expected) {
+    struct wire_job job;
+    struct error error;
+    struct buf text;
+    const char *at = strstr(JOB, "\"7\"");
+    buf_init(&text, 0);
+    buf_printf(&text, "%.*s%s%s", (int)(at - JOB), JOB, seed, at + strlen("\"7\""));
+    bool same = read_text(text.data, &job, &error) == STATUS_OK && job.chat.sampling.seed == expected;
+    wire_job_release(&job);
+    buf_release(&text);
+    return same;
+}
+
+/* JavaScript's numbers lose bits from 2^53 on. */
+static void a_seed_is_written_as_a_string_and_read_from_a_number_too(void **state) {
+    (void)state;
+    struct wire_job job;
+    struct error error;
+    struct buf text;
+    assert_int_equal(read_text(JOB, &job, &error), STATUS_OK);
+    job.chat.sampling.seed = UINT64_MAX - (1ULL << 53);
+    buf_init(&text, 0);
+    wire_write_job(&text, &job);
+    assert_non_null(strstr(text.data, "\"seed\":\"-9007199254740993\","));
+    buf_release(&text);
+    wire_job_release(&job);
+    assert_true(reads_seed("\"-9007199254740993\"", UINT64_MAX - (1ULL << 53)));
+    assert_true(reads_seed("-9007199254740993", UINT64_MAX - (1ULL << 53)));
+    assert_true(reads_seed("\"9223372036854775807\"", INT64_MAX));
+    assert_true(reads_seed("\"-9223372036854775808\"", 1ULL << 63));
+}
+
+/* What the API takes must not be stopped on its way to the worker. */
+static void the_largest_messages_of_the_api_fit_into_a_job(void **state) {
+    (void)state;
+    struct wire_job job, back;
+    struct error error;
+    struct buf messages, text;
+    assert_int_equal(read_text(JOB, &job, &error), STATUS_OK);
+    buf_init(&messages, 0);
+    buf_init(&text, 0);
+    /* As from messages without content: the API counted none of the commas before it. */
+    buf_append_str(&messages, "[{\"role\":\"user\",\"x\":[0");
+    for (int i = 0; i < OPENAI_JSON_VALUES_MAX - 2 * OPENAI_MESSAGES_MAX; i++)
+        buf_append_str(&messages, ",0");
+    buf_append_str(&messages, "]}");
+    for (int i = 1; i < OPENAI_MESSAGES_MAX; i++)
+        buf_append_str(&messages, ",{\"role\":\"user\",\"content\":\"\"}");
+    buf_append_char(&messages, ']');
+    free(job.chat.messages_json);
+    job.chat.messages_json = buf_take(&messages);
+    wire_write_job(&text, &job);
+    assert_int_equal(wire_read_job(text.data, text.len, &back, &error), STATUS_OK);
+    wire_job_release(&back);
+    wire_job_release(&job);
+    buf_release(&text);
+}
+
+static void too_many_values_are_refused_before_they_are_parsed(void **state) {
+    (void)state;
+    struct wire_job job;
+    struct error error;
+    struct buf text;
+    buf_init(&text, 0);
+    buf_append_str(&text, "{\"v\":1," HEAD CHAT ",\"x\":[0");
+    for (int i = 0; i < OPENAI_JSON_VALUES_MAX + 2 * OPENAI_MESSAGES_MAX; i++)
+        buf_append_str(&text, ",0");
+    buf_append_str(&text, "]}");
+    assert_int_equal(wire_read_job(text.data, text.len, &job, &error), STATUS_PROTOCOL_ERROR);
+    assert_non_null(strstr(error.message, "more than 139264 values"));
+    buf_release(&text);
+}
+
 static void a_harmed_job_is_refused_or_read(void **state) {
     (void)state;
     struct rng rng;
@@ -214,8 +290,11 @@ static void members_that_are_wrong_are_named(void **state) {
         {"\"model\":\"m\"", "\"model\":\"\"", "model"},
         {"\"model\":\"m\"", "\"model\":\"" X129 "\"", "model"},
         {"\"model\":\"m\"", "\"model\":\"a\\u0000b\"", "model"},
-        {"\"messages\":[{}]", "\"messages\":[]", "messages"},
-        {"\"messages\":[{}]", "\"messages\":{}", "messages"},
+        {"\"messages\":[" MESSAGE "]", "\"messages\":[]", "messages"},
+        {"\"messages\":[" MESSAGE "]", "\"messages\":{}", "messages"},
+        {MESSAGE, "{}", "messages"},
+        {MESSAGE, "7", "messages"},
+        {MESSAGE, MESSAGE ",{\"role\":null}", "messages"},
         {"\"temperature\":1", "\"temperature\":2.1", "temperature"},
         {"\"temperature\":1", "\"temperature\":-0.1", "temperature"},
         {"\"temperature\":1", "\"temperature\":\"1\"", "temperature"},
@@ -225,17 +304,27 @@ static void members_that_are_wrong_are_named(void **state) {
         {"\"top_k\":0", "\"top_k\":2147483648", "top_k"},
         {"\"presence_penalty\":0", "\"presence_penalty\":3", "presence_penalty"},
         {"\"frequency_penalty\":0", "\"frequency_penalty\":-3", "frequency_penalty"},
-        {"\"seed\":7", "\"seed\":7.5", "seed"},
+        {"\"seed\":\"7\"", "\"seed\":7.5", "seed"},
+        {"\"seed\":\"7\"", "\"seed\":null", "seed"},
+        {"\"seed\":\"7\"", "\"seed\":\"\"", "seed"},
+        {"\"seed\":\"7\"", "\"seed\":\"-\"", "seed"},
+        {"\"seed\":\"7\"", "\"seed\":\" 7\"", "seed"},
+        {"\"seed\":\"7\"", "\"seed\":\"+7\"", "seed"},
+        {"\"seed\":\"7\"", "\"seed\":\"7x\"", "seed"},
+        {"\"seed\":\"7\"", "\"seed\":\"7.0\"", "seed"},
+        {"\"seed\":\"7\"", "\"seed\":\"7\\u0000\"", "seed"},
+        {"\"seed\":\"7\"", "\"seed\":\"9223372036854775808\"", "seed"},
+        {"\"seed\":\"7\"", "\"seed\":\"-9223372036854775809\"", "seed"},
         {"\"max_tokens\":0", "\"max_tokens\":-1", "max_tokens"},
-        {"\"seed\":7", "\"seed\":7,\"stop\":\"a\"", "stop"},
-        {"\"seed\":7", "\"seed\":7,\"stop\":[\"\"]", "stop"},
-        {"\"seed\":7", "\"seed\":7,\"stop\":[1]", "stop"},
-        {"\"seed\":7", "\"seed\":7,\"stop\":[\"" X129 "\"]", "stop"},
-        {"\"seed\":7", "\"seed\":7,\"stop\":[\"a\",\"b\",\"c\",\"d\",\"e\"]", "stop"},
-        {"\"seed\":7", "\"seed\":7,\"priority\":3", "priority"},
-        {"\"seed\":7", "\"seed\":7,\"priority\":\"high\"", "priority"},
-        {"\"seed\":7", "\"seed\":7,\"session_id\":\"\"", "session_id"},
-        {"\"seed\":7", "\"seed\":7,\"session_id\":\"" X129 "\"", "session_id"},
+        {"\"seed\":\"7\"", "\"seed\":\"7\",\"stop\":\"a\"", "stop"},
+        {"\"seed\":\"7\"", "\"seed\":\"7\",\"stop\":[\"\"]", "stop"},
+        {"\"seed\":\"7\"", "\"seed\":\"7\",\"stop\":[1]", "stop"},
+        {"\"seed\":\"7\"", "\"seed\":\"7\",\"stop\":[\"" X129 "\"]", "stop"},
+        {"\"seed\":\"7\"", "\"seed\":\"7\",\"stop\":[\"a\",\"b\",\"c\",\"d\",\"e\"]", "stop"},
+        {"\"seed\":\"7\"", "\"seed\":\"7\",\"priority\":3", "priority"},
+        {"\"seed\":\"7\"", "\"seed\":\"7\",\"priority\":\"high\"", "priority"},
+        {"\"seed\":\"7\"", "\"seed\":\"7\",\"session_id\":\"\"", "session_id"},
+        {"\"seed\":\"7\"", "\"seed\":\"7\",\"session_id\":\"" X129 "\"", "session_id"},
     };
     for (size_t i = 0; i < ARRAY_LEN(changes); i++)
         assert_refused(&changes[i]);
@@ -334,6 +423,8 @@ static void control_messages_come_back_and_others_are_refused(void **state) {
     assert_false(accepts_control("{\"v\":1}", 7));
     assert_false(accepts_control("{\"v\":1,\"op\":\"Stats\"}", 20));
     assert_false(accepts_control("{\"v\":1,\"op\":1}", 14));
+    static const char with_nul[] = "{\"v\":1,\"op\":\"stats\\u0000\"}";
+    assert_false(accepts_control(with_nul, strlen(with_nul)));
 }
 
 static void discovery_names_the_controller(void **state) {
@@ -348,6 +439,9 @@ static void discovery_names_the_controller(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_job_comes_back_as_it_was),
+        cmocka_unit_test(a_seed_is_written_as_a_string_and_read_from_a_number_too),
+        cmocka_unit_test(the_largest_messages_of_the_api_fit_into_a_job),
+        cmocka_unit_test(too_many_values_are_refused_before_they_are_parsed),
         cmocka_unit_test(a_harmed_job_is_refused_or_read),
         cmocka_unit_test(what_a_job_may_leave_out_has_defaults),
         cmocka_unit_test(members_that_are_wrong_are_named),

@@ -50,7 +50,8 @@ static struct registry_worker *pick(struct fixture *fixture, const char *model,
                                     struct route_exclusion *exclusion, struct error *error) {
     static struct route_exclusion none;
     struct route_request request = {.model = model, .prompt = "[]", .prompt_len = 2};
-    return router_pick(&fixture->router, &request, exclusion ? exclusion : &none, 0, &fixture->decision, error);
+    return router_pick(&fixture->router, &request, exclusion ? exclusion : &none, 0, &fixture->decision,
+                       error);
 }
 
 static void picks_the_worker_with_the_fewest_leases(void **state) {
