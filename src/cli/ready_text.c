@@ -28,23 +28,22 @@ static void put_example(struct buf *out, const struct config *config, const char
     buf_append_json(&body, model, strlen(model));
     buf_append_str(&body,
                    ",\"messages\":[{\"role\":\"user\",\"content\":\"What is the capital of France?\"}]}");
-    buf_append_str(out, "  Try      curl ");
+    buf_append_str(out, " | try: curl -s ");
     put_url(out, config);
-    buf_append_str(out, "/v1/chat/completions -H 'Content-Type: application/json' \\\n             -d '");
+    buf_append_str(out, "/v1/chat/completions -H 'Content-Type: application/json' -d '");
     put_quoted(out, body.data, body.len);
-    buf_append_str(out, "'\n");
+    buf_append_char(out, '\'');
     buf_release(&body);
 }
 
 static void put_models(struct buf *out, const struct cluster_view *view) {
     for (size_t i = 0; i < view->model_count; i++) {
         const struct cluster_view_model *model = &view->models[i];
-        buf_printf(out, "%s%s", i == 0 ? "  Models   " : ", ", model->name);
+        buf_printf(out, "%s%s", i == 0 ? " | models: " : ", ", model->name);
         if (model->workers_failed > 0)
             buf_printf(out, " (%d of %d workers could not load it)", model->workers_failed,
                        model->workers_failed + model->workers_ready);
     }
-    buf_append_char(out, '\n');
 }
 
 static const char *first_usable(const struct cluster_view *view) {
@@ -57,12 +56,12 @@ static const char *first_usable(const struct cluster_view *view) {
 
 void ready_text_write(const struct config *config, const struct cluster_view *view, struct buf *out) {
     const char *model = first_usable(view);
-    buf_append_str(out, "\nmlxd is ready.\n\n  API      ");
+    buf_append_str(out, "mlxd is ready: ");
     put_url(out, config);
-    buf_append_str(out, "/v1\n");
+    buf_append_str(out, "/v1");
     put_models(out, view);
-    buf_printf(out, "  Workers  %d\n", view->workers_ready);
+    buf_printf(out, " | workers: %d", view->workers_ready);
     if (model)
         put_example(out, config, model);
-    buf_append_str(out, "  Stop     Ctrl-C\n\n");
+    buf_append_char(out, '\n');
 }

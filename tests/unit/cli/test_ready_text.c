@@ -25,15 +25,12 @@ static void the_text_is_complete(void **state) {
     struct buf text = write_text("0.0.0.0", &view);
     assert_string_equal(
         text.data,
-        "\nmlxd is ready.\n\n"
-        "  API      http://127.0.0.1:8081/v1\n"
-        "  Models   tiny-chat, big (1 of 2 workers could not load it)\n"
-        "  Workers  2\n"
-        "  Try      curl http://127.0.0.1:8081/v1/chat/completions -H 'Content-Type: application/json' \\\n"
-        "             -d '{\"model\":\"tiny-chat\",\"messages\":[{\"role\":\"user\",\"content\":\"What is "
-        "the capital of "
-        "France?\"}]}'\n"
-        "  Stop     Ctrl-C\n\n");
+        "mlxd is ready: http://127.0.0.1:8081/v1 | models: tiny-chat, big (1 of 2 workers could not load it) "
+        "| "
+        "workers: 2 | try: curl -s http://127.0.0.1:8081/v1/chat/completions -H 'Content-Type: "
+        "application/json' "
+        "-d '{\"model\":\"tiny-chat\",\"messages\":[{\"role\":\"user\",\"content\":\"What is the capital of "
+        "France?\"}]}'\n");
     buf_release(&text);
 }
 
@@ -42,7 +39,7 @@ static void the_example_uses_a_model_that_works_and_survives_the_shell(void **st
     const struct cluster_view view = {
         .workers_ready = 1, .models = {{"broken", 0, 1}, {"it's \"x\"", 1, 0}}, .model_count = 2};
     struct buf text = write_text("::1", &view);
-    assert_non_null(strstr(text.data, "curl http://[::1]:8081/v1/"));
+    assert_non_null(strstr(text.data, "curl -s http://[::1]:8081/v1/"));
     assert_non_null(strstr(text.data, "-d '{\"model\":\"it'\\''s \\\"x\\\"\","));
     buf_release(&text);
 }
