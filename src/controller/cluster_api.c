@@ -253,15 +253,20 @@ void cluster_api_stats_reply(struct controller *controller, uint64_t ticket,
     answer_query(query, live ? &info : NULL);
 }
 
-static bool send_query(struct stats_query *query) {
-    struct controller *controller = query->controller;
-    char subject[WIRE_SUBJECT_MAX], reply[WIRE_SUBJECT_MAX];
-    wire_subject_control(subject, query->worker_id);
-    wire_subject_control_reply(reply, controller->id, query->ticket);
+static bool send_control(struct controller *controller, const char *worker_id, enum wire_control_op op,
+                         const char *reply) {
+    char subject[WIRE_SUBJECT_MAX];
+    wire_subject_control(subject, worker_id);
     buf_clear(&controller->scratch);
-    wire_write_control(&controller->scratch, WIRE_CONTROL_STATS);
+    wire_write_control(&controller->scratch, op);
     return transport_publish(controller->transport, subject, reply, controller->scratch.data,
                              controller->scratch.len) == STATUS_OK;
+}
+
+static bool send_query(struct stats_query *query) {
+    char reply[WIRE_SUBJECT_MAX];
+    wire_subject_control_reply(reply, query->controller->id, query->ticket);
+    return send_control(query->controller, query->worker_id, WIRE_CONTROL_STATS, reply);
 }
 
 static struct stats_query *new_query(struct controller *controller, struct http_exchange *exchange,
@@ -298,6 +303,27 @@ void cluster_api_worker(struct controller *controller, struct http_exchange *exc
     }
     http_on_close(exchange, on_query_client_gone, query);
     loop_timer_arm(&query->timer, STATS_WAIT_MS);
+}
+
+/* The worker finishes what it has and takes nothing new; its process stays until somebody ends it. */
+void cluster_api_drain(struct controller *controller, struct http_exchange *exchange, const char *rest) {
+    static const char suffix[] = "/drain";
+    char id[WORKER_ID_MAX + 1];
+    size_t len = strlen(rest) >= strlen(suffix) ? strlen(rest) - strlen(suffix) : 0;
+    bool fits = len > 0 && len < sizeof(id) && strcmp(rest + len, suffix) == 0;
+    snprintf(id, sizeof(id), "%.*s", fits ? (int)len : 0, rest);
+    struct error error;
+    if (!fits || !registry_find(&controller->registry, id)) {
+        error_set(&error, STATUS_WORKER_NOT_FOUND, NULL,
+                  "no such worker; the URL is /api/cluster/workers/ID/drain");
+        controller_reply_error(exchange, &error);
+    } else if (!send_control(controller, id, WIRE_CONTROL_DRAIN, NULL)) {
+        error_set(&error, STATUS_NATS_ERROR, NULL, "worker %s could not be told", id);
+        controller_reply_error(exchange, &error);
+    } else {
+        log_info("worker told to drain", F_STR("worker", id));
+        http_reply(exchange, 202, "application/json", "{\"draining\":true}", 17);
+    }
 }
 
 void cluster_api_release(struct controller *controller) {

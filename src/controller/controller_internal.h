@@ -99,6 +99,7 @@ void cluster_api_models(struct controller *controller, struct http_exchange *exc
 void cluster_api_model(struct controller *controller, struct http_exchange *exchange, const char *rest);
 void cluster_api_status(struct controller *controller, struct http_exchange *exchange, const char *rest);
 void cluster_api_workers(struct controller *controller, struct http_exchange *exchange, const char *rest);
+void cluster_api_drain(struct controller *controller, struct http_exchange *exchange, const char *rest);
 void cluster_api_worker(struct controller *controller, struct http_exchange *exchange, const char *rest);
 /* An answer to a statistics query came, or (`message` NULL) nobody listens there. */
 void cluster_api_stats_reply(struct controller *controller, uint64_t ticket,

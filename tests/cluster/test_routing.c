@@ -176,6 +176,33 @@ static void the_operator_shuts_a_worker_out_and_lets_it_in_again(void **state) {
     cluster_stop(&cluster);
 }
 
+static bool is_gone(void *arg) {
+    struct call call = cluster_call(arg, "GET", "/api/cluster/workers/worker-1", NULL);
+    bool gone = strstr(call.reply, "\"status\":\"offline\"") != NULL;
+    call_release(&call);
+    return gone;
+}
+
+static void the_operator_drains_a_worker(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_start(&cluster, 2);
+    struct call drain = cluster_call(&cluster, "POST", "/api/cluster/workers/worker-1/drain", NULL);
+    struct call nobody = cluster_call(&cluster, "POST", "/api/cluster/workers/worker-9/drain", NULL);
+    struct call other = cluster_call(&cluster, "POST", "/api/cluster/workers/worker-1", NULL);
+    assert_int_equal(drain.status, 202);
+    assert_int_equal(nobody.status, 404);
+    assert_int_equal(other.status, 404);
+    cluster_run_until(&cluster, is_gone, &cluster, 5000);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(ask(&cluster, CHAT("hi", "")), 200);
+    call_release(&drain);
+    call_release(&nobody);
+    call_release(&other);
+    cluster_stop(&cluster);
+}
+
 static void every_strategy_serves(void **state) {
     (void)state;
     const char *const strategies[] = {"round_robin",  "least_requests", "weighted_random",
@@ -200,6 +227,7 @@ int main(void) {
         cmocka_unit_test(a_failing_worker_is_left_alone_and_comes_back_after_its_probes),
         cmocka_unit_test(the_last_worker_is_never_left_alone),
         cmocka_unit_test(the_operator_shuts_a_worker_out_and_lets_it_in_again),
+        cmocka_unit_test(the_operator_drains_a_worker),
         cmocka_unit_test(every_strategy_serves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
