@@ -12,7 +12,7 @@ enum {
     FORGET_OFFLINE_MS =
         10 * 60 * 1000,             /* long enough to be seen by who looks in the morning after a restart */
     SCRATCH_MAX = 64 * 1024 * 1024, /* one reply that is not streamed, or one job */
-    WRITE_HIGH_BYTES = 256 * 1024,
+    WRITE_HIGH_BYTES = 4 * 1024 * 1024, /* a client that is about 20,000 tokens behind is given up */
     HEAD_MAX_BYTES = 32 * 1024,
     HEAD_TIMEOUT_MS = 30 * 1000,
     IDLE_TIMEOUT_MS =

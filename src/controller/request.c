@@ -323,10 +323,18 @@ void request_fail_try(struct request *request, const struct error *error) {
 
 /* Answering. */
 
-static void write_stream(struct request *request) {
+/* false: the client is so far behind that it is not waited for. */
+static bool write_stream(struct request *request) {
     struct buf *out = &request->controller->scratch;
-    if (request->exchange && out->len > 0)
-        http_stream_write(request->exchange, out->data, out->len);
+    return !request->exchange || out->len == 0 || http_stream_write(request->exchange, out->data, out->len);
+}
+
+static enum request_event give_up_client(struct request *request) {
+    log_warn("client reads too slowly", F_STR("request", request->id),
+             F_INT("pending_bytes", http_stream_pending(request->exchange)));
+    http_abort(request->exchange);
+    request->exchange = NULL;
+    return EVENT_CLIENT_GONE;
 }
 
 /* A client that named the request finds its own name again. */
@@ -377,8 +385,7 @@ enum request_event request_act_show_token(struct request *request) {
     request->next_index++;
     buf_clear(&controller->scratch);
     show_text(request, event->text, event->text_len);
-    write_stream(request);
-    return EVENT_NONE;
+    return write_stream(request) ? EVENT_NONE : give_up_client(request);
 }
 
 static void finish_stream(struct request *request) {
@@ -387,7 +394,7 @@ static void finish_stream(struct request *request) {
     if (request->chat.include_usage)
         openai_write_usage_chunk(out, &request->reply, &request->usage);
     openai_write_done(out);
-    write_stream(request);
+    (void)write_stream(request); /* the end comes all the same */
     http_stream_end(request->exchange);
 }
 
@@ -447,7 +454,7 @@ static void answer_error(struct request *request) {
         buf_clear(&controller->scratch);
         openai_write_error_event(&controller->scratch, &request->failure);
         openai_write_done(&controller->scratch);
-        write_stream(request);
+        (void)write_stream(request);
         http_stream_end(request->exchange);
     } else {
         /* Our own tries are spent: the client library should not repeat them all. A refusal is no try. */

@@ -1,10 +1,13 @@
 /* The whole path in one process: HTTP, controller, bus, workers, fake engine. */
+#include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -222,6 +225,34 @@ static void a_client_that_leaves_frees_its_slot_within_two_steps(void **state) {
     cluster_stop(&cluster);
 }
 
+static bool one_was_cancelled(void *arg) {
+    return status_number(arg, "cancelled") == 1;
+}
+
+static void a_client_that_reads_nothing_is_given_up(void **state) {
+    (void)state;
+    struct cluster cluster;
+    char body[BODY_MAX], request[BODY_MAX + 256];
+    cluster_init(&cluster);
+    cluster.config.worker.context_tokens = 65536;
+    cluster_start(&cluster, 1);
+    write_body(body, "[reply 60000]", ",\"stream\":true");
+    snprintf(request, sizeof(request),
+             "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s", strlen(body),
+             body);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)cluster.port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){4096}, sizeof(int)), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(write(fd, request, strlen(request)), strlen(request));
+    cluster_run_until(&cluster, one_was_cancelled, &cluster, 25000);
+    cluster_run_until(&cluster, is_idle, &cluster, 5000);
+    nothing_is_left_behind(&cluster);
+    close(fd);
+    cluster_stop(&cluster);
+}
+
 static void a_request_past_its_deadline_is_answered_and_stopped(void **state) {
     (void)state;
     struct cluster cluster;
@@ -378,6 +409,7 @@ int main(void) {
         cmocka_unit_test(a_killed_worker_costs_the_next_request_nothing),
         cmocka_unit_test(a_job_that_dies_with_its_worker_is_done_by_another),
         cmocka_unit_test(a_client_that_leaves_frees_its_slot_within_two_steps),
+        cmocka_unit_test(a_client_that_reads_nothing_is_given_up),
         cmocka_unit_test(a_request_past_its_deadline_is_answered_and_stopped),
         cmocka_unit_test(a_full_worker_refuses_and_says_so),
         cmocka_unit_test(a_frozen_worker_is_suspect_and_its_job_moves),
