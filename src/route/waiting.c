@@ -1,0 +1,171 @@
+#include "route/waiting.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+void waiting_init(struct waiting_room *room, const struct waiting_config *config) {
+    assert(config->aging_ms > 0);
+    *room = (struct waiting_room){.config = *config};
+    map_init(&room->by_model);
+    TAILQ_INIT(&room->lines);
+    for (int c = 0; c < CHAT_PRIORITY_COUNT; c++)
+        TAILQ_INIT(&room->classes[c]);
+}
+
+void waiting_release(struct waiting_room *room) {
+    if (!room)
+        return;
+    assert(room->count == 0);
+    map_release(&room->by_model);
+    *room = (struct waiting_room){0};
+}
+
+static struct waiting_line *make_line(struct waiting_room *room, const char *model) {
+    struct waiting_line *line = calloc(1, sizeof(*line));
+    if (!line || !map_put(&room->by_model, model, line)) {
+        free(line);
+        return NULL;
+    }
+    strncpy(line->model, model, sizeof(line->model) - 1);
+    for (int c = 0; c < CHAT_PRIORITY_COUNT; c++)
+        TAILQ_INIT(&line->classes[c]);
+    TAILQ_INSERT_TAIL(&room->lines, line, link);
+    return line;
+}
+
+static void drop_line(struct waiting_room *room, struct waiting_line *line) {
+    map_take(&room->by_model, line->model);
+    TAILQ_REMOVE(&room->lines, line, link);
+    free(line);
+}
+
+/* Would it fit if all of lower priority were gone? */
+static bool can_fit(const struct waiting_room *room, const struct waiter *waiter) {
+    size_t count = room->count, bytes = room->bytes;
+    for (int c = (int)waiter->priority + 1; c < CHAT_PRIORITY_COUNT; c++) {
+        count -= room->class_count[c];
+        bytes -= room->class_bytes[c];
+    }
+    return count < room->config.requests_max && waiter->bytes <= room->config.bytes_max - bytes;
+}
+
+static struct waiter *youngest_below(const struct waiting_room *room, enum chat_priority priority) {
+    for (int c = CHAT_PRIORITY_COUNT - 1; c > (int)priority; c--)
+        if (room->class_count[c] > 0)
+            return TAILQ_LAST(&room->classes[c], waiter_queue);
+    return NULL;
+}
+
+/* Both queues are in order of arrival; nearly everybody goes to the end. */
+static void insert(struct waiting_room *room, struct waiting_line *line, struct waiter *waiter) {
+    enum chat_priority class = waiter->priority;
+    struct waiter *before = TAILQ_LAST(&line->classes[class], waiter_queue);
+    while (before && before->since_ms > waiter->since_ms)
+        before = TAILQ_PREV(before, waiter_queue, in_line);
+    if (before)
+        TAILQ_INSERT_AFTER(&line->classes[class], before, waiter, in_line);
+    else
+        TAILQ_INSERT_HEAD(&line->classes[class], waiter, in_line);
+    before = TAILQ_LAST(&room->classes[class], waiter_queue);
+    while (before && before->since_ms > waiter->since_ms)
+        before = TAILQ_PREV(before, waiter_queue, in_class);
+    if (before)
+        TAILQ_INSERT_AFTER(&room->classes[class], before, waiter, in_class);
+    else
+        TAILQ_INSERT_HEAD(&room->classes[class], waiter, in_class);
+    waiter->line = line;
+    line->count++;
+    line->picky_count += waiter->picky;
+    room->class_count[class]++;
+    room->class_bytes[class] += waiter->bytes;
+    room->count++;
+    room->bytes += waiter->bytes;
+}
+
+bool waiting_enter(struct waiting_room *room, struct waiter *waiter, const char *model,
+                   waiting_evict_fn *evict, void *arg) {
+    assert(!waiter->line);
+    struct waiting_line *line = NULL;
+    if (can_fit(room, waiter)) {
+        line = map_find(&room->by_model, model);
+        line = line ? line : make_line(room, model);
+    }
+    if (!line) {
+        room->stats.refused++;
+        return false;
+    }
+    insert(room, line, waiter);
+    room->stats.entered++;
+    while (room->count > room->config.requests_max || room->bytes > room->config.bytes_max) {
+        struct waiter *evicted = youngest_below(room, waiter->priority);
+        waiting_leave(room, evicted);
+        room->stats.evicted++;
+        evict(evicted, arg);
+    }
+    return true;
+}
+
+void waiting_leave(struct waiting_room *room, struct waiter *waiter) {
+    struct waiting_line *line = waiter->line;
+    enum chat_priority class = waiter->priority;
+    if (!line)
+        return;
+    waiter->line = NULL;
+    TAILQ_REMOVE(&line->classes[class], waiter, in_line);
+    TAILQ_REMOVE(&room->classes[class], waiter, in_class);
+    line->picky_count -= waiter->picky;
+    room->class_count[class]--;
+    room->class_bytes[class] -= waiter->bytes;
+    room->count--;
+    room->bytes -= waiter->bytes;
+    if (--line->count == 0)
+        drop_line(room, line);
+}
+
+size_t waiting_count(const struct waiting_room *room, const char *model) {
+    const struct waiting_line *line = room->count > 0 ? map_find(&room->by_model, model) : NULL;
+    return line ? line->count : 0;
+}
+
+/* 0 is the highest; below it are those that have aged past it. */
+static int64_t rank(const struct waiting_room *room, const struct waiter *waiter, int64_t now_ms) {
+    int64_t waited_ms = now_ms > waiter->since_ms ? now_ms - waiter->since_ms : 0;
+    return (int64_t)waiter->priority - waited_ms / room->config.aging_ms;
+}
+
+bool waiting_has_before(const struct waiting_room *room, const char *model, enum chat_priority priority,
+                        int64_t now_ms) {
+    const struct waiting_line *line = room->count > 0 ? map_find(&room->by_model, model) : NULL;
+    for (int c = 0; line && c < CHAT_PRIORITY_COUNT; c++) {
+        const struct waiter *first = TAILQ_FIRST(&line->classes[c]);
+        if (first && rank(room, first, now_ms) <= (int64_t)priority)
+            return true;
+    }
+    return false;
+}
+
+void waiting_walk_begin(struct waiting_walk *walk, const struct waiting_room *room,
+                        const struct waiting_line *line, int64_t now_ms) {
+    *walk = (struct waiting_walk){.room = room, .now_ms = now_ms};
+    for (int c = 0; c < CHAT_PRIORITY_COUNT; c++)
+        walk->next[c] = TAILQ_FIRST(&line->classes[c]);
+}
+
+struct waiter *waiting_walk_next(struct waiting_walk *walk) {
+    struct waiter *best = NULL;
+    int64_t best_rank = 0;
+    for (int c = 0; c < CHAT_PRIORITY_COUNT; c++) {
+        struct waiter *waiter = walk->next[c];
+        if (!waiter)
+            continue;
+        int64_t its_rank = rank(walk->room, waiter, walk->now_ms);
+        if (best && (its_rank > best_rank || (its_rank == best_rank && waiter->since_ms >= best->since_ms)))
+            continue;
+        best = waiter;
+        best_rank = its_rank;
+    }
+    if (best)
+        walk->next[best->priority] = TAILQ_NEXT(best, in_line);
+    return best;
+}
