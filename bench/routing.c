@@ -23,6 +23,7 @@ enum {
     BATCHES_DEFAULT = 21,
     BATCHES_MAX = 1001,
     LEASES_PER_WORKER = 4,
+    QUEUE_MAX = 1000, /* no worker is ever full */
 };
 
 struct bench {
@@ -52,6 +53,7 @@ static void add_worker(struct bench *bench, size_t number) {
     info.models[0].slots = 8;
     info.models[0].context_tokens = 8192;
     info.load.kv_cells_total = 65536;
+    info.load.queue_max = QUEUE_MAX;
     for (int second = 0; second < 3; second++) {
         registry_update(&bench->registry, &info, second * 1000, ignore_change, NULL);
         info.load.running = 4;
@@ -78,8 +80,10 @@ static struct route_request request_of(const struct bench *bench, size_t number)
 }
 
 static void setup(struct bench *bench, const char *strategy, size_t workers) {
-    const struct registry_config config = {
-        .suspect_after_ms = 2500, .offline_after_ms = 15000, .forget_after_ms = 600000};
+    const struct registry_config config = {.suspect_after_ms = 2500,
+                                           .offline_after_ms = 15000,
+                                           .forget_after_ms = 600000,
+                                           .queued_per_worker_max = QUEUE_MAX};
     rng_seed(&bench->rng, 42);
     registry_init(&bench->registry, &config);
     if (!balancer_init(&bench->balancer, strategy, 7) ||
@@ -143,7 +147,7 @@ static double run_batch(struct bench *bench, bool whole_router) {
         struct registry_worker *worker = pick_timed(bench, &request, whole_router, &spent_ns);
         struct lease *lease = &bench->leases[rng_below(&bench->rng, bench->lease_count)];
         lease_give_back(&bench->registry, lease);
-        lease_take(worker, lease);
+        lease_take(worker, request.model, lease);
         balancer_note_sent(&bench->balancer, &request, worker);
     }
     return (double)spent_ns / PICKS_IN_BATCH;

@@ -52,9 +52,10 @@ static void add_worker(struct cluster_view *view, const json_t *worker, const ch
         return;
     const char *status = text_of(worker, "status");
     size_t settled = add_models(view, json_object_get(worker, "models"));
-    if (strcmp(status, "online") == 0 && settled == view->model_count)
+    bool works = strcmp(status, "online") == 0 || strcmp(status, "degraded") == 0;
+    if (works && settled == view->model_count)
         view->workers_ready++;
-    else if (strcmp(status, "online") == 0 || strcmp(status, "warming") == 0)
+    else if (works || strcmp(status, "warming") == 0)
         view->workers_loading++;
 }
 

@@ -79,6 +79,7 @@ struct config {
             int64_t success_threshold;
             int64_t timeout_ms;
         } breaker;
+        int64_t queued_per_worker_max;
         int64_t session_ttl_ms;
         int64_t sessions_max;
     } routing;
@@ -88,6 +89,7 @@ struct config {
     } balancing;
     struct {
         int64_t heartbeat_interval_ms;
+        int64_t hung_after_ms;
     } discovery;
     struct {
         char *id; /* empty: made from host name and process */

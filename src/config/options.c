@@ -105,6 +105,11 @@ const struct option option_table[] = {
         24 * HOUR, "ms", "A session that is not used for so long is forgotten."),
     INT("cluster.requestRouting.maxSessions", "max-sessions", 0, routing.sessions_max, "10000", 1, 1000000,
         "sessions", "Sessions that are kept; the one used longest ago gives way."),
+    INT("cluster.requestRouting.queue.maxQueuedPerWorker", "max-queued-per-worker", 0,
+        routing.queued_per_worker_max, "8", 0, 100000, "jobs",
+        "Jobs that may wait in a worker's own queue beside those that run; more wait in the controller, "
+        "where "
+        "whichever worker is free first takes them."),
     BOOL("cluster.requestRouting.retry.enabled", "retry", routing.retry.enabled, "true",
          "Try another worker when one fails before the client has seen any text."),
     INT("cluster.requestRouting.retry.maxRetries", "max-retries", 0, routing.retry.max_retries, "2", 0, 100,
@@ -143,6 +148,9 @@ const struct option option_table[] = {
     INT("cluster.discovery.heartbeat_interval_ms", "heartbeat-interval-ms", 0,
         discovery.heartbeat_interval_ms, "1000", 20, MINUTE, "ms",
         "How often a worker tells that it is alive; the same in the whole cluster."),
+    INT("cluster.discovery.hung_after_ms", "hung-after-ms", 0, discovery.hung_after_ms, "20000", 0, HOUR,
+        "ms",
+        "A worker that is heard of but does not go on with its jobs for so long gets no new ones. 0: never."),
 
     ID("cluster.worker.id", "worker-id", worker.id,
        "Name of this worker, unique in the cluster. Empty: made of host name and process number."),
@@ -192,6 +200,7 @@ const struct option_section option_sections[] = {
     {"cluster.nats", "The message bus between controllers and workers."},
     {"cluster.controller", "The HTTP side, where clients connect."},
     {"cluster.requestRouting", "How long a request may take."},
+    {"cluster.requestRouting.queue", "Where requests wait for a worker."},
     {"cluster.requestRouting.retry", "What happens when a worker fails."},
     {"cluster.requestRouting.circuitBreaker", "Which workers are left alone for a while."},
     {"cluster.loadBalancing", "Which worker gets a request."},

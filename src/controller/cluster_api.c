@@ -174,14 +174,15 @@ void cluster_api_status(struct controller *controller, struct http_exchange *exc
 
 static void write_worker(struct buf *out, const struct registry_worker *worker,
                          const struct worker_info *info, bool live) {
-    char extra[256];
+    char extra[384];
     int64_t age_ms = clock_ms() - worker->heartbeat_ms;
     snprintf(
         extra, sizeof(extra),
         ",\"leases\":%d,\"jobsSent\":%llu,\"jobsFailed\":%llu,\"lastHeartbeat\":%lld,\"heartbeatAgeMs\":%lld,"
-        "\"live\":%s",
+        "\"live\":%s,\"hung\":%s,\"busyMs\":%lld",
         worker->gauge->leases, (unsigned long long)worker->jobs_sent, (unsigned long long)worker->jobs_failed,
-        (long long)(clock_wall_ms() - age_ms), (long long)age_ms, live ? "true" : "false");
+        (long long)(clock_wall_ms() - age_ms), (long long)age_ms, live ? "true" : "false",
+        worker->hung ? "true" : "false", (long long)registry_busy_ms(worker, clock_ms()));
     wire_write_worker_object(out, info, worker_state_name(worker), extra);
 }
 

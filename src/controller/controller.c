@@ -132,6 +132,8 @@ static void init_routing(struct controller *controller) {
                   &(struct registry_config){.suspect_after_ms = heartbeat_ms * 5 / 2,
                                             .offline_after_ms = config->controller.worker_offline_timeout_ms,
                                             .forget_after_ms = FORGET_OFFLINE_MS,
+                                            .hung_after_ms = config->discovery.hung_after_ms,
+                                            .queued_per_worker_max = config->routing.queued_per_worker_max,
                                             .breaker = breaker_config_of(config)});
     router_init(&controller->router, &controller->registry, &controller->balancer);
     controller->retry = (struct retry_config){.enabled = config->routing.retry.enabled,

@@ -21,7 +21,8 @@ static void fail_requests_on(struct controller *controller, uint64_t generation,
 static void leave_suspect(struct controller *controller, const struct registry_worker *worker,
                           uint64_t generation) {
     struct error error;
-    error_set(&error, STATUS_WORKER_TIMEOUT, NULL, "worker %s is silent", worker->info.id);
+    error_set(&error, STATUS_WORKER_TIMEOUT, NULL, "worker %s %s", worker->info.id,
+              worker->hung ? "does not go on with its jobs" : "is silent");
     fail_requests_on(controller, generation, &error, true);
 }
 
@@ -52,7 +53,7 @@ static void on_change(enum registry_change change, const struct registry_worker 
         leave_lost(controller, worker, old_generation, STATUS_WORKER_OFFLINE);
         return;
     case REGISTRY_SUSPECTED:
-        log_warn("worker is suspect", F_STR("worker", worker->info.id),
+        log_warn("worker is suspect", F_STR("worker", worker->info.id), F_BOOL("hung", worker->hung),
                  F_INT("silent_ms", clock_ms() - worker->heartbeat_ms));
         leave_suspect(controller, worker, old_generation);
         return;

@@ -151,14 +151,13 @@ static void expose_latencies(struct buf *out, const struct controller_stats *sta
 }
 
 static void expose_worker_states(struct buf *out, const struct registry *registry) {
-    static const char *const states[] = {"online", "warming", "draining", "suspect", "offline"};
     const char *name = "mlx_controller_workers";
     prometheus_head(out, name, "gauge", "Known workers, by state.");
-    for (size_t s = 0; s < ARRAY_LEN(states); s++) {
+    for (size_t s = 0; s < WORKER_STATE_NAMES; s++) {
         uint64_t count = 0;
         for (size_t i = 0; i < registry->count; i++)
-            count += strcmp(worker_state_name(registry->workers[i]), states[s]) == 0;
-        prometheus_labelled(out, name, "state", states[s], count);
+            count += strcmp(worker_state_name(registry->workers[i]), worker_state_names[s]) == 0;
+        prometheus_labelled(out, name, "state", worker_state_names[s], count);
     }
 }
 

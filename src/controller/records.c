@@ -143,10 +143,11 @@ static void write_routing(struct buf *out, const struct record *record) {
     const struct {
         const char *reason;
         size_t count;
-    } kept_out[] = {{"offline", census->offline},        {"suspect", census->suspect},
-                    {"draining", census->draining},      {"loading", census->loading},
-                    {"loadFailed", census->load_failed}, {"tried", census->excluded},
-                    {"breaker", census->broken}};
+    } kept_out[] = {
+#define X(name, field, text) {(text), census->field},
+        ROUTE_REASON_MAP(X)
+#undef X
+    };
     if (!record->strategy) {
         buf_append_str(out, ",\"routing\":null");
         return;

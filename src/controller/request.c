@@ -173,7 +173,7 @@ enum request_event request_act_pick(struct request *request) {
     log_debug("worker picked", F_STR("request", request->id), F_STR("worker", decision->worker_id),
               F_STR("strategy", decision->strategy), F_NUM("score", decision->score),
               F_INT("candidates", decision->candidates));
-    lease_take(worker, &request->lease);
+    lease_take(worker, request->chat.model, &request->lease);
     balancer_note_sent(&controller->balancer, &route, worker);
     memcpy(request->incarnation, worker->info.incarnation, sizeof(request->incarnation));
     memcpy(request->worker_id, worker->info.id, sizeof(request->worker_id));

@@ -36,6 +36,7 @@ int64_t route_tokens_estimate(const struct route_request *request);
 /* A worker that may get it. */
 struct route_candidate {
     const struct worker_gauge *gauge;
+    const struct worker_model *model;
     int32_t context_tokens; /* of the model there, for each slot */
 };
 
@@ -57,6 +58,11 @@ struct balancer_ops {
      * strategy's own measure. */
     size_t (*pick)(struct balancer *balancer, const struct route_request *request,
                    const struct route_candidate *candidates, size_t count, double *score);
+    /* The same measure for some of the candidates, by index: what each would have won with. Changes nothing.
+     */
+    void (*score)(struct balancer *balancer, const struct route_request *request,
+                  const struct route_candidate *candidates, size_t count, const size_t *asked,
+                  size_t asked_count, double *scores);
     /* The request has been sent to this worker, picked here or not (an affinity may have chosen). NULL: the
      * strategy need not know. */
     void (*sent)(struct balancer *balancer, const struct route_request *request,

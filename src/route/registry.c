@@ -8,11 +8,17 @@ void registry_init(struct registry *registry, const struct registry_config *conf
     map_init(&registry->by_id);
 }
 
+static void free_worker(struct registry_worker *worker) {
+    if (worker)
+        free(worker->models);
+    free(worker);
+}
+
 void registry_release(struct registry *registry) {
     if (!registry)
         return;
     for (size_t i = 0; i < registry->count; i++)
-        free(registry->workers[i]);
+        free_worker(registry->workers[i]);
     free(registry->workers);
     free(registry->gauges);
     map_release(&registry->by_id);
@@ -39,33 +45,23 @@ static bool make_gauges(struct registry *registry) {
     return registry->gauges != NULL;
 }
 
-static struct registry_worker *add_worker(struct registry *registry, const char *id) {
-    if (registry->count == REGISTRY_WORKERS_MAX || !make_gauges(registry))
-        return NULL;
-    if (registry->count == registry->cap) {
-        size_t cap = registry->cap ? registry->cap * 2 : 16;
-        struct registry_worker **workers = realloc(registry->workers, cap * sizeof(*workers));
-        if (!workers)
-            return NULL;
-        registry->workers = workers;
-        registry->cap = cap;
-    }
-    struct registry_worker *worker = calloc(1, sizeof(*worker));
-    if (!worker || !map_put(&registry->by_id, id, worker)) {
-        free(worker);
-        return NULL;
-    }
-    worker->index = registry->count;
-    uint16_t seat = take_seat(registry);
-    worker->gauge = &registry->gauges[seat];
-    *worker->gauge = (struct worker_gauge){.worker = worker, .seat = seat, .slots = 1};
-    registry->workers[registry->count++] = worker;
-    return worker;
-}
-
 static void set_leases(struct worker_gauge *gauge, int32_t leases) {
     gauge->leases = leases;
     gauge->load = (double)leases / gauge->slots;
+}
+
+/* To be called after whatever may change whether anything but a strategy has a say about the worker. */
+static void reckon(struct registry_worker *worker) {
+    size_t uneasy = 0;
+    for (size_t i = 0; i < worker->info.model_count; i++) {
+        struct worker_model *model = &worker->models[i];
+        model->full = model->leases + worker->gauge->others >= model->room;
+        uneasy += model->full || !worker->gauge->calm;
+    }
+    if (worker->state != WORKER_ONLINE)
+        uneasy = 0;
+    worker->registry->uneasy += uneasy - worker->uneasy;
+    worker->uneasy = uneasy;
 }
 
 static void forget_worker(struct registry *registry, struct registry_worker *worker) {
@@ -77,7 +73,7 @@ static void forget_worker(struct registry *registry, struct registry_worker *wor
     registry->version++;
     registry->seats[worker->gauge->seat / 64] &= ~(UINT64_C(1) << worker->gauge->seat % 64);
     map_take(&registry->by_id, worker->info.id);
-    free(worker);
+    free_worker(worker);
 }
 
 static void become_incarnation(struct registry *registry, struct registry_worker *worker, int64_t now_ms) {
@@ -85,6 +81,7 @@ static void become_incarnation(struct registry *registry, struct registry_worker
     worker->generation = worker->gauge->generation = ++registry->generations;
     worker->first_seen_ms = now_ms;
     set_leases(worker->gauge, 0);
+    worker->busy_until_ms = 0;
     worker->pace = (struct pace){0};
     worker->jobs_sent = 0;
     worker->jobs_failed = 0;
@@ -115,6 +112,56 @@ static bool serves_the_same(const struct worker_info *a, const struct worker_inf
     return true;
 }
 
+static bool names_the_same(const struct worker_info *a, const struct worker_info *b) {
+    bool same = a->model_count == b->model_count;
+    for (size_t i = 0; same && i < a->model_count; i++)
+        same = strcmp(a->models[i].name, b->models[i].name) == 0;
+    return same;
+}
+
+/* Makes the worker's list of models that of the info; in the same process those that stay keep their leases.
+ * false when memory is out; nothing has changed then. */
+static bool take_models(struct registry_worker *worker, const struct worker_info *info, bool same_process) {
+    if (same_process && names_the_same(&worker->info, info))
+        return true;
+    struct worker_model *models = calloc(info->model_count + 1, sizeof(*models));
+    if (!models)
+        return false;
+    for (size_t i = 0; i < info->model_count; i++) {
+        const struct worker_model *known =
+            same_process ? worker_model_find(worker, info->models[i].name) : NULL;
+        models[i] = known ? *known : (struct worker_model){.serial = ++worker->registry->model_serials};
+    }
+    free(worker->models);
+    worker->models = models;
+    return true;
+}
+
+/* Jobs that may wait on the worker beside those that run. */
+static int64_t queue_room(const struct registry_config *config, const struct worker_load *load) {
+    int64_t most = load->queue_max > 0 ? load->queue_max : 0;
+    return most < config->queued_per_worker_max ? most : config->queued_per_worker_max;
+}
+
+static void set_rooms(struct registry_worker *worker, const struct worker_info *info) {
+    for (size_t i = 0; i < info->model_count; i++) {
+        struct worker_model *model = &worker->models[i];
+        model->slots = clamp_jobs(info->models[i].slots, 1);
+        model->room = clamp_jobs(model->slots + queue_room(&worker->registry->config, &info->load), 1);
+    }
+}
+
+/* What a heartbeat tells about progress counts only beside one that came not long before it. */
+static void watch_progress(struct registry_worker *worker, const struct worker_load *load, bool same_process,
+                           int64_t now_ms) {
+    const struct registry_config *config = &worker->registry->config;
+    const struct worker_load *before = &worker->info.load;
+    if (!same_process || now_ms - worker->heartbeat_ms >= config->suspect_after_ms || load->running <= 0 ||
+        before->running <= 0 || load->progress != before->progress)
+        worker->progress_ms = now_ms;
+    worker->hung = config->hung_after_ms > 0 && now_ms - worker->progress_ms >= config->hung_after_ms;
+}
+
 static void set_gauge(struct worker_gauge *gauge, const struct worker_info *info, double pace) {
     const struct worker_load *load = &info->load;
     gauge->slots = count_slots(info);
@@ -129,49 +176,117 @@ static void set_gauge(struct worker_gauge *gauge, const struct worker_info *info
 
 static void take_info(struct registry *registry, struct registry_worker *worker,
                       const struct worker_info *info, bool same_process, int64_t now_ms) {
-    if (worker->state != WORKER_ONLINE || !serves_the_same(&worker->info, info))
+    watch_progress(worker, &info->load, same_process, now_ms);
+    enum worker_state state = worker->hung ? WORKER_SUSPECT : WORKER_ONLINE;
+    if (worker->state != state || !serves_the_same(&worker->info, info))
         registry->version++;
     if (same_process)
         pace_update(&worker->pace, &worker->info.load, &info->load, count_slots(info),
                     now_ms - worker->heartbeat_ms, now_ms);
     set_gauge(worker->gauge, info, worker->pace.tokens_per_s);
+    set_rooms(worker, info);
     worker->info = *info;
     worker->heartbeat_ms = now_ms;
-    worker->state = WORKER_ONLINE;
+    worker->forgiven_ms = 0;
+    worker->state = state;
+    reckon(worker);
+}
+
+int64_t registry_busy_ms(const struct registry_worker *worker, int64_t now_ms) {
+    return worker->busy_until_ms > now_ms ? worker->busy_until_ms - now_ms : 0;
 }
 
 void registry_note_breaker(struct registry_worker *worker, int64_t now_ms) {
-    worker->gauge->calm = breaker_peek(&worker->breaker, now_ms) == BREAKER_ALLOWED &&
-                          breaker_share(&worker->breaker, now_ms) == 100;
+    worker->breakers_calm = breaker_peek(&worker->breaker, now_ms) == BREAKER_ALLOWED &&
+                            breaker_share(&worker->breaker, now_ms) == 100;
+    worker->gauge->calm = worker->breakers_calm && registry_busy_ms(worker, now_ms) == 0;
+    reckon(worker);
+}
+
+void registry_note_busy(struct registry_worker *worker, int64_t until_ms) {
+    if (until_ms <= worker->busy_until_ms)
+        return;
+    worker->busy_until_ms = until_ms;
+    worker->gauge->calm = false;
+    reckon(worker);
+}
+
+/* Without memory for it the heartbeat is as good as lost; there will be others. */
+static enum registry_change update_known(struct registry *registry, struct registry_worker *worker,
+                                         const struct worker_info *info, int64_t now_ms) {
+    bool same_process = strcmp(worker->info.incarnation, info->incarnation) == 0;
+    enum worker_state old_state = worker->state;
+    if (!take_models(worker, info, same_process))
+        return REGISTRY_SAME;
+    if (!same_process) {
+        become_incarnation(registry, worker, now_ms);
+        breaker_restart(&worker->breaker, &registry->config.breaker, now_ms);
+    }
+    take_info(registry, worker, info, same_process, now_ms);
+    registry_note_breaker(worker, now_ms);
+    if (!same_process)
+        return REGISTRY_RESTARTED;
+    if (worker->state == old_state)
+        return REGISTRY_SAME;
+    return worker->state == WORKER_ONLINE ? REGISTRY_RETURNED : REGISTRY_SUSPECTED;
+}
+
+static bool reserve_worker(struct registry *registry) {
+    if (registry->count < registry->cap)
+        return true;
+    size_t cap = registry->cap ? registry->cap * 2 : 16;
+    struct registry_worker **workers = realloc(registry->workers, cap * sizeof(*workers));
+    if (!workers)
+        return false;
+    registry->workers = workers;
+    registry->cap = cap;
+    return true;
+}
+
+static struct registry_worker *add_worker(struct registry *registry, const struct worker_info *info) {
+    if (registry->count == REGISTRY_WORKERS_MAX || !make_gauges(registry) || !reserve_worker(registry))
+        return NULL;
+    struct registry_worker *worker = calloc(1, sizeof(*worker));
+    if (worker)
+        worker->registry = registry;
+    if (!worker || !take_models(worker, info, false) || !map_put(&registry->by_id, info->id, worker)) {
+        free_worker(worker);
+        return NULL;
+    }
+    worker->index = registry->count;
+    uint16_t seat = take_seat(registry);
+    worker->gauge = &registry->gauges[seat];
+    *worker->gauge = (struct worker_gauge){.worker = worker, .seat = seat, .slots = 1};
+    registry->workers[registry->count++] = worker;
+    return worker;
+}
+
+/* NULL: there is no room. */
+static struct registry_worker *register_worker(struct registry *registry, const struct worker_info *info,
+                                               int64_t now_ms) {
+    struct registry_worker *worker = add_worker(registry, info);
+    if (!worker)
+        return NULL;
+    become_incarnation(registry, worker, now_ms);
+    worker->serial = worker->generation;
+    breaker_init(&worker->breaker, now_ms); /* who is new to us is trusted */
+    take_info(registry, worker, info, false, now_ms);
+    registry_note_breaker(worker, now_ms);
+    return worker;
 }
 
 void registry_update(struct registry *registry, const struct worker_info *info, int64_t now_ms,
                      registry_change_fn *fn, void *arg) {
     struct registry_worker *worker = registry_find(registry, info->id);
-    enum registry_change change = REGISTRY_SAME;
-    uint64_t old_generation = worker ? worker->generation : 0;
-    if (!worker) {
-        worker = add_worker(registry, info->id);
-        if (!worker) {
-            fn(REGISTRY_FULL, NULL, 0, arg);
-            return;
-        }
-        become_incarnation(registry, worker, now_ms);
-        worker->serial = worker->generation;
-        breaker_init(&worker->breaker, now_ms); /* who is new to us is trusted */
-        registry_note_breaker(worker, now_ms);
-        change = REGISTRY_ADDED;
-    } else if (strcmp(worker->info.incarnation, info->incarnation) != 0) {
-        become_incarnation(registry, worker, now_ms);
-        breaker_restart(&worker->breaker, &registry->config.breaker, now_ms);
-        registry_note_breaker(worker, now_ms);
-        change = REGISTRY_RESTARTED;
-    } else if (worker->state != WORKER_ONLINE) {
-        change = REGISTRY_RETURNED;
+    if (worker) {
+        uint64_t old_generation = worker->generation;
+        enum registry_change change = update_known(registry, worker, info, now_ms);
+        if (change != REGISTRY_SAME)
+            fn(change, worker, old_generation, arg);
+    } else {
+        worker = register_worker(registry, info, now_ms);
+        fn(worker ? REGISTRY_ADDED : REGISTRY_FULL, worker, 0, arg);
     }
-    take_info(registry, worker, info, change == REGISTRY_SAME || change == REGISTRY_RETURNED, now_ms);
-    if (change != REGISTRY_SAME)
-        fn(change, worker, old_generation, arg);
 }
 
 /* Nothing runs on an offline worker: a new generation makes the leases on it void. */
@@ -179,9 +294,12 @@ static void go_offline(struct registry *registry, struct registry_worker *worker
                        registry_change_fn *fn, void *arg) {
     uint64_t old_generation = worker->generation;
     become_incarnation(registry, worker, now_ms);
+    for (size_t i = 0; i < worker->info.model_count; i++)
+        worker->models[i].leases = 0;
     breaker_restart(&worker->breaker, &registry->config.breaker, now_ms);
-    registry_note_breaker(worker, now_ms);
     worker->state = WORKER_OFFLINE;
+    worker->hung = false;
+    registry_note_breaker(worker, now_ms);
     fn(REGISTRY_LOST, worker, old_generation, arg);
 }
 
@@ -199,13 +317,20 @@ void registry_unreachable(struct registry *registry, const struct registry_worke
         return;
     known->state = WORKER_SUSPECT;
     registry->version++;
+    reckon(known);
     fn(REGISTRY_SUSPECTED, known, known->generation, arg);
+}
+
+void registry_forgive(struct registry *registry, int64_t lag_ms) {
+    for (size_t i = 0; i < registry->count; i++)
+        registry->workers[i]->forgiven_ms += lag_ms;
 }
 
 void registry_tick(struct registry *registry, int64_t now_ms, registry_change_fn *fn, void *arg) {
     for (size_t i = registry->count; i-- > 0;) {
         struct registry_worker *worker = registry->workers[i];
-        int64_t silent_ms = now_ms - worker->heartbeat_ms;
+        int64_t silent_ms = now_ms - worker->heartbeat_ms - worker->forgiven_ms;
+        registry_note_breaker(worker, now_ms);
         if (worker->state == WORKER_OFFLINE) {
             if (silent_ms >= registry->config.forget_after_ms)
                 forget_worker(registry, worker);
@@ -217,44 +342,88 @@ void registry_tick(struct registry *registry, int64_t now_ms, registry_change_fn
     }
 }
 
-void lease_take(struct registry_worker *worker, struct lease *lease) {
+static struct worker_model *model_by_serial(const struct registry_worker *worker, uint64_t serial) {
+    for (size_t i = 0; i < worker->info.model_count; i++)
+        if (worker->models[i].serial == serial)
+            return &worker->models[i];
+    return NULL;
+}
+
+void lease_take(struct registry_worker *worker, const char *model, struct lease *lease) {
+    struct worker_model *served = worker_model_find(worker, model);
     memcpy(lease->worker_id, worker->info.id, sizeof(lease->worker_id));
     lease->serial = worker->serial;
     lease->generation = worker->generation;
+    lease->model = served ? served->serial : 0;
     set_leases(worker->gauge, worker->gauge->leases + 1);
+    if (served)
+        served->leases++;
+    reckon(worker);
     worker->jobs_sent++;
 }
 
 void lease_give_back(struct registry *registry, struct lease *lease) {
     struct registry_worker *worker = lease->generation ? registry_find(registry, lease->worker_id) : NULL;
-    if (worker && worker->generation == lease->generation)
+    if (worker && worker->generation == lease->generation) {
+        struct worker_model *served = model_by_serial(worker, lease->model);
         set_leases(worker->gauge, worker->gauge->leases - 1);
+        if (served)
+            served->leases--;
+        reckon(worker);
+    }
     *lease = (struct lease){0};
 }
 
+static size_t model_index(const struct registry_worker *worker, const char *model) {
+    size_t at = 0;
+    while (at < worker->info.model_count && strcmp(worker->info.models[at].name, model) != 0)
+        at++;
+    return at;
+}
+
 const struct model_info *registry_model(const struct registry_worker *worker, const char *model) {
+    size_t at = model_index(worker, model);
+    return at < worker->info.model_count ? &worker->info.models[at] : NULL;
+}
+
+struct worker_model *worker_model_find(const struct registry_worker *worker, const char *model) {
+    size_t at = model_index(worker, model);
+    return at < worker->info.model_count ? &worker->models[at] : NULL;
+}
+
+enum state_name { ONLINE, DEGRADED, WARMING, DRAINING, SUSPECT, OFFLINE };
+
+const char *const worker_state_names[WORKER_STATE_NAMES] = {
+    [ONLINE] = "online",     [DEGRADED] = "degraded", [WARMING] = "warming",
+    [DRAINING] = "draining", [SUSPECT] = "suspect",   [OFFLINE] = "offline"};
+
+static bool has_all_it_should(const struct registry_worker *worker) {
     for (size_t i = 0; i < worker->info.model_count; i++)
-        if (strcmp(worker->info.models[i].name, model) == 0)
-            return &worker->info.models[i];
-    return NULL;
+        if (worker->info.models[i].state == MODEL_FAILED)
+            return false;
+    return worker->breakers_calm;
+}
+
+static enum state_name phase_name(const struct registry_worker *worker) {
+    switch (worker->info.phase) {
+    case WORKER_PHASE_LOADING:
+        return WARMING;
+    case WORKER_PHASE_READY:
+        return has_all_it_should(worker) ? ONLINE : DEGRADED;
+    case WORKER_PHASE_DRAINING:
+        break;
+    }
+    return DRAINING;
 }
 
 const char *worker_state_name(const struct registry_worker *worker) {
     switch (worker->state) {
-    case WORKER_OFFLINE:
-        return "offline";
-    case WORKER_SUSPECT:
-        return "suspect";
     case WORKER_ONLINE:
+        return worker_state_names[phase_name(worker)];
+    case WORKER_SUSPECT:
+        return worker_state_names[SUSPECT];
+    case WORKER_OFFLINE:
         break;
     }
-    switch (worker->info.phase) {
-    case WORKER_PHASE_LOADING:
-        return "warming";
-    case WORKER_PHASE_READY:
-        return "online";
-    case WORKER_PHASE_DRAINING:
-        return "draining";
-    }
-    return "offline";
+    return worker_state_names[OFFLINE];
 }

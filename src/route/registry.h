@@ -6,7 +6,10 @@
  * void.
  *
  * A lease is a place taken on a worker by a job. It is given back exactly once; giving back a void lease does
- * nothing. So the number of leases is exactly the number of this controller's jobs on that incarnation. */
+ * nothing. So the number of leases is exactly the number of this controller's jobs on that incarnation.
+ *
+ * A worker is full for a model when the jobs it has for it, our leases and the jobs of others, fill the
+ * model's slots and what may wait beside them: more would wait there while another worker becomes free. */
 #pragma once
 
 #include <stdbool.h>
@@ -21,8 +24,9 @@
 
 enum { REGISTRY_WORKERS_MAX = 4096 };
 
-/* ONLINE: fresh. SUSPECT: heartbeats are late, or nobody answered at its subject since the last one; no new
- * work. OFFLINE: it said good-bye or was silent for the offline timeout; nothing runs there any more. */
+/* ONLINE: fresh. SUSPECT: heartbeats are late, nobody answered at its subject since the last one, or it
+ * hangs; no new work. OFFLINE: it said good-bye or was silent for the offline timeout; nothing runs there any
+ * more. */
 enum worker_state { WORKER_ONLINE, WORKER_SUSPECT, WORKER_OFFLINE };
 
 /* What a pick looks at, of all workers side by side: among a thousand workers a pick must not touch a page of
@@ -38,20 +42,39 @@ struct worker_gauge {
     double pace;    /* tokens a second, see route/pace.h; 0: unknown */
     int64_t kv_cells;
     double kv_used; /* share of them, 0..1 */
-    bool calm;      /* its breaker lets everything through, see registry_note_breaker */
+    bool calm;      /* its breaker lets everything through and it is not busy, see registry_note_breaker */
 };
 
+/* A model on a worker. */
+struct worker_model {
+    uint64_t serial; /* unique; the same as long as this incarnation names the model */
+    int32_t leases;
+    int32_t slots; /* at least 1 */
+    int32_t room;  /* jobs it may have: as many as slots, and those that may wait */
+    bool full;     /* leases and the worker's `others` reach `room` */
+};
+
+struct registry;
+
 struct registry_worker {
+    struct registry *registry;
     size_t index; /* its place in the registry; moves when another one is forgotten */
     struct worker_gauge *gauge;
-    uint64_t serial;     /* unique, the same for all its incarnations */
-    uint64_t generation; /* unique for each incarnation seen */
+    struct worker_model *models; /* owned; as many and in the order of info.models */
+    uint64_t serial;             /* unique, the same for all its incarnations */
+    uint64_t generation;         /* unique for each incarnation seen */
     struct breaker breaker;
     enum worker_state state;
     struct worker_info info; /* the newest */
     struct pace pace;        /* measured */
     int64_t first_seen_ms;
     int64_t heartbeat_ms; /* when the newest info came */
+    int64_t forgiven_ms;  /* of the time since then, see registry_forgive */
+    int64_t progress_ms;  /* when it was last seen to go on, or to have nothing to do */
+    bool hung;            /* SUSPECT, because it did neither for too long */
+    int64_t busy_until_ms;
+    bool breakers_calm; /* they let everything through */
+    size_t uneasy;      /* how much of registry.uneasy is its */
     uint64_t jobs_sent;
     uint64_t jobs_failed;
 };
@@ -60,6 +83,10 @@ struct registry_config {
     int64_t suspect_after_ms; /* without a heartbeat */
     int64_t offline_after_ms;
     int64_t forget_after_ms; /* offline workers are forgotten after that */
+    int64_t hung_after_ms;   /* running jobs without progress, by its heartbeats; 0: never */
+    /* Jobs that may wait in a worker's own queue beside those that run, for each model; the worker's own
+     * limit counts if it is less. */
+    int64_t queued_per_worker_max;
     struct breaker_config breaker;
 };
 
@@ -70,6 +97,8 @@ struct registry {
     size_t count;
     size_t cap;
     uint64_t generations;
+    uint64_t model_serials;
+    size_t uneasy;    /* models of online workers that are full there, or whose worker is not calm */
     uint64_t version; /* grows when a worker may have begun or ceased to serve a model; see route/roster.h */
     struct worker_gauge *gauges;               /* owned; REGISTRY_WORKERS_MAX, by seat */
     uint64_t seats[REGISTRY_WORKERS_MAX / 64]; /* a bit for each one taken */
@@ -101,12 +130,20 @@ void registry_leave(struct registry *registry, const char *id, const char *incar
 /* Nobody listens at the worker's subject: it is suspect until its next heartbeat. */
 void registry_unreachable(struct registry *registry, const struct registry_worker *worker,
                           registry_change_fn *fn, void *arg);
+/* This process itself stood still for so long: that others were not heard of meanwhile is not held against
+ * them. To be called before the next registry_tick. */
+void registry_forgive(struct registry *registry, int64_t lag_ms);
 /* Time has passed: call it a few times in each heartbeat interval. */
 void registry_tick(struct registry *registry, int64_t now_ms, registry_change_fn *fn, void *arg);
 
 /* To be called after every call that may change the worker's breaker, and now and then while it starts
  * slowly. */
 void registry_note_breaker(struct registry_worker *worker, int64_t now_ms);
+/* It refused a job because it has too many: it gets none until then, unless it is another process by then. A
+ * time before the one that is noted changes nothing. */
+void registry_note_busy(struct registry_worker *worker, int64_t until_ms);
+/* For how long yet; 0: it is not busy. */
+int64_t registry_busy_ms(const struct registry_worker *worker, int64_t now_ms);
 
 struct registry_worker *registry_find(const struct registry *registry, const char *id);
 
@@ -114,12 +151,21 @@ struct lease {
     char worker_id[WORKER_ID_MAX + 1];
     uint64_t serial;
     uint64_t generation; /* 0: no lease */
+    uint64_t model;      /* worker_model.serial; 0: the worker did not name it */
 };
-void lease_take(struct registry_worker *worker, struct lease *lease);
+void lease_take(struct registry_worker *worker, const char *model, struct lease *lease);
 /* Gives it back if the worker is still that incarnation; clears it. Takes cleared leases. */
 void lease_give_back(struct registry *registry, struct lease *lease);
 
-/* The model as this worker serves it; NULL when it does not know it. */
+/* The model as this worker serves it; NULL when it does not know it. What worker_model_find returns stays
+ * valid until registry.version changes. */
 const struct model_info *registry_model(const struct registry_worker *worker, const char *model);
-const char *
-worker_state_name(const struct registry_worker *worker); /* online warming draining suspect offline */
+struct worker_model *worker_model_find(const struct registry_worker *worker, const char *model);
+
+/* "degraded" is online, but not with all it has: a breaker holds it back or it has just closed, or a model
+ * could not be loaded. */
+const char *worker_state_name(const struct registry_worker *worker);
+
+/* All names of states. */
+enum { WORKER_STATE_NAMES = 6 };
+extern const char *const worker_state_names[WORKER_STATE_NAMES];

@@ -9,20 +9,43 @@ void rosters_release(struct rosters *rosters) {
     *rosters = (struct rosters){0};
 }
 
-static bool can_serve(const struct registry_worker *worker, const struct model_info *model,
-                      struct route_census *census) {
-    census->serving++;
+const char *route_reason_name(enum route_reason reason) {
+    static const char *const names[ROUTE_REASON_COUNT] = {
+#define X(name, field, text) [ROUTE_##name] = (text),
+        ROUTE_REASON_MAP(X)
+#undef X
+    };
+    return names[reason];
+}
+
+static size_t *count_of(struct route_census *census, enum route_reason reason) {
+    size_t *const counts[ROUTE_REASON_COUNT] = {
+#define X(name, field, text) [ROUTE_##name] = &census->field,
+        ROUTE_REASON_MAP(X)
+#undef X
+    };
+    return counts[reason];
+}
+
+void route_keep_out(struct route_census *census, struct route_kept_outs *shown,
+                    const struct registry_worker *worker, enum route_reason reason) {
+    ++*count_of(census, reason);
+    if (shown->count < ROUTE_SHOWN_MAX)
+        shown->list[shown->count++] = (struct route_kept_out){worker, reason};
+}
+
+/* ROUTE_REASON_COUNT: nothing keeps it out. */
+static enum route_reason reason_against(const struct registry_worker *worker,
+                                        const struct model_info *model) {
     if (worker->state == WORKER_OFFLINE)
-        return census->offline++, false;
+        return ROUTE_OFFLINE;
     if (worker->state == WORKER_SUSPECT)
-        return census->suspect++, false;
+        return worker->hung ? ROUTE_HUNG : ROUTE_SUSPECT;
     if (worker->info.phase == WORKER_PHASE_DRAINING)
-        return census->draining++, false;
+        return ROUTE_DRAINING;
     if (model->state == MODEL_LOADING)
-        return census->loading++, false;
-    if (model->state == MODEL_FAILED)
-        return census->load_failed++, false;
-    return true;
+        return ROUTE_LOADING;
+    return model->state == MODEL_FAILED ? ROUTE_LOAD_FAILED : ROUTE_REASON_COUNT;
 }
 
 static bool reserve(struct roster *roster, size_t count) {
@@ -39,12 +62,21 @@ static bool reserve(struct roster *roster, size_t count) {
 static void fill(struct roster *roster, const struct registry *registry) {
     roster->count = 0;
     roster->census = (struct route_census){0};
+    roster->kept_out.count = 0;
     for (size_t i = 0; i < registry->count; i++) {
         const struct registry_worker *worker = registry->workers[i];
         const struct model_info *model = registry_model(worker, roster->model);
-        if (model && can_serve(worker, model, &roster->census))
+        if (!model)
+            continue;
+        roster->census.serving++;
+        enum route_reason reason = reason_against(worker, model);
+        if (reason == ROUTE_REASON_COUNT)
             roster->candidates[roster->count++] =
-                (struct route_candidate){.gauge = worker->gauge, .context_tokens = model->context_tokens};
+                (struct route_candidate){.gauge = worker->gauge,
+                                         .model = worker_model_find(worker, roster->model),
+                                         .context_tokens = model->context_tokens};
+        else
+            route_keep_out(&roster->census, &roster->kept_out, worker, reason);
     }
     roster->version = registry->version;
 }

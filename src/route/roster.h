@@ -4,13 +4,51 @@
 
 #include "route/balancer.h"
 
+/* Why a worker that serves the model cannot get the request; the first that applies, in this order.
+ * X(NAME, field of the census, name in the API) */
+#define ROUTE_REASON_MAP(X)                                                                 \
+    X(OFFLINE, offline, "offline")                                                          \
+    X(SUSPECT, suspect, "suspect")                                                          \
+    X(HUNG, hung, "hung")                                                                   \
+    X(DRAINING, draining, "draining")                                                       \
+    X(LOADING, loading, "loading")                                                          \
+    X(LOAD_FAILED, load_failed, "loadFailed")                                               \
+    X(TRIED, excluded, "tried") /* by an earlier try, or another one is not; from here on 0 \
+                                   in a roster */                                           \
+    X(BREAKER, broken, "breaker")                                                           \
+    X(FULL, full, "full")                                                                   \
+    X(BUSY, busy, "busy")                  /* it has refused a job for being full lately */ \
+    X(SLOW_START, slow_start, "slowStart") /* its share is used up, and that of others is not */
+
+enum route_reason {
+#define X(name, field, text) ROUTE_##name,
+    ROUTE_REASON_MAP(X)
+#undef X
+        ROUTE_REASON_COUNT
+};
+const char *route_reason_name(enum route_reason reason);
+
 /* How many of the workers that serve the model are kept out, by reason. */
 struct route_census {
     size_t serving; /* all of them */
-    size_t offline, suspect, draining, loading, load_failed;
-    size_t excluded; /* by an earlier try; 0 in a roster */
-    size_t broken;   /* by their breaker; 0 in a roster */
+#define X(name, field, text) size_t field;
+    ROUTE_REASON_MAP(X)
+#undef X
 };
+
+/* Some of those that are kept out, for people. */
+enum { ROUTE_SHOWN_MAX = 8 };
+struct route_kept_out {
+    const struct registry_worker *worker;
+    enum route_reason reason;
+};
+struct route_kept_outs {
+    struct route_kept_out list[ROUTE_SHOWN_MAX]; /* the first ones found */
+    size_t count;
+};
+/* Counts it, and remembers it if there is room. */
+void route_keep_out(struct route_census *census, struct route_kept_outs *shown,
+                    const struct registry_worker *worker, enum route_reason reason);
 
 struct roster {
     char model[CHAT_MODEL_NAME_MAX + 1];
@@ -20,6 +58,7 @@ struct roster {
     size_t count;
     size_t cap;
     struct route_census census;
+    struct route_kept_outs kept_out;
 };
 
 /* More models than that are served at once by few clusters; then some lists are made anew. */

@@ -36,93 +36,141 @@ static bool reserve_candidates(struct router *router) {
 }
 
 static enum status status_of(const struct route_census *census) {
-    size_t away = census->offline + census->suspect + census->load_failed + census->excluded + census->broken;
+    size_t away = census->offline + census->suspect + census->hung + census->load_failed + census->excluded +
+                  census->broken;
+    if (census->full + census->busy > 0)
+        return STATUS_WORKER_OVERLOADED;
     if (census->broken == census->serving)
         return STATUS_CIRCUIT_BREAKER_OPEN;
     return away == census->serving ? STATUS_NO_HEALTHY_WORKERS : STATUS_NO_WORKERS_AVAILABLE;
 }
 
-static void explain(const struct router *router, const char *model, const struct route_census *census,
-                    struct error *error) {
-    if (router->registry->count == 0) {
+static void tell_reasons(const char *model, const struct route_census *census, struct error *error) {
+    enum status status = status_of(census);
+    error_set(
+        error, status, NULL,
+        "%s: of the %zu workers with the model \"%s\" %zu full, %zu busy, %zu still loading it, %zu "
+        "failed to load it, %zu draining, %zu suspect, %zu hung, %zu offline, %zu already tried, %zu left "
+        "alone by their circuit breaker",
+        status == STATUS_WORKER_OVERLOADED ? "every worker that could take the request is full"
+                                           : "no worker can take the request now",
+        census->serving, model, census->full, census->busy, census->loading, census->load_failed,
+        census->draining, census->suspect, census->hung, census->offline, census->excluded, census->broken);
+}
+
+static void tell_why(const struct router *router, const char *model, const struct route_census *census,
+                     struct error *error) {
+    if (router->registry->count == 0)
         error_set(error, STATUS_NO_WORKERS_AVAILABLE, NULL, "no worker has registered yet");
-    } else if (census->serving == 0) {
+    else if (census->serving == 0)
         error_set(error, STATUS_MODEL_NOT_FOUND, "model",
                   "the model \"%s\" does not exist here; GET /v1/models lists those that do", model);
-    } else {
-        error_set(
-            error, status_of(census), NULL,
-            "none of the %zu workers with the model \"%s\" can take the request now: %zu still loading it, "
-            "%zu failed to load it, %zu draining, %zu suspect, %zu offline, %zu already tried, %zu left "
-            "alone "
-            "by their circuit breaker",
-            census->serving, model, census->loading, census->load_failed, census->draining, census->suspect,
-            census->offline, census->excluded, census->broken);
-    }
+    else
+        tell_reasons(model, census, error);
 }
 
-typedef bool keep_fn(const struct router *router, const struct registry_worker *worker, const void *arg);
-
-/* Keeps those of the first `count` candidates that `keep` says, in order; how many they are. */
-static size_t filter(struct router *router, size_t count, keep_fn *keep, const void *arg) {
-    size_t kept = 0;
-    for (size_t i = 0; i < count; i++)
-        if (keep(router, router->candidates[i].gauge->worker, arg))
-            router->candidates[kept++] = router->candidates[i];
-    return kept;
-}
-
-/* As filter, but all stay when none would. */
-static size_t prefer(struct router *router, size_t count, keep_fn *keep, const void *arg) {
-    for (size_t i = 0; i < count; i++)
-        if (keep(router, router->candidates[i].gauge->worker, arg))
-            return filter(router, count, keep, arg);
-    return count;
-}
-
-static bool is_untried_incarnation(const struct router *router UNUSED, const struct registry_worker *worker,
-                                   const void *arg) {
-    const struct route_exclusion *exclusion = arg;
-    for (size_t i = 0; i < exclusion->count; i++)
-        if (exclusion->tried[i].generation == worker->generation)
-            return false;
-    return true;
-}
-
-static bool is_untried(const struct router *router UNUSED, const struct registry_worker *worker,
-                       const void *arg) {
-    const struct route_exclusion *exclusion = arg;
-    for (size_t i = 0; i < exclusion->count; i++)
-        if (exclusion->tried[i].serial == worker->serial)
-            return false;
-    return true;
-}
-
-struct breaker_view {
-    bool panic;
+/* One pick through all the reasons that may keep a live worker out. */
+struct sieve {
+    struct router *router;
+    const struct route_exclusion *exclusion;
+    struct route_decision *decision;
     int64_t now_ms;
 };
 
-static bool breaker_lets_through(const struct router *router UNUSED, const struct registry_worker *worker,
-                                 const void *arg) {
-    const struct breaker_view *view = arg;
-    return breaker_may_use(breaker_peek(&worker->breaker, view->now_ms), view->panic);
+static bool was_tried(const struct route_exclusion *exclusion, uint64_t generation) {
+    for (size_t i = 0; i < exclusion->count; i++)
+        if (exclusion->tried[i].generation == generation)
+            return true;
+    return false;
+}
+
+/* Whatever its incarnation was. */
+static bool was_tried_ever(const struct route_exclusion *exclusion, uint64_t serial) {
+    for (size_t i = 0; i < exclusion->count; i++)
+        if (exclusion->tried[i].serial == serial)
+            return true;
+    return false;
+}
+
+static void note_wait(struct route_decision *decision, int64_t wait_ms) {
+    if (wait_ms > 0 && (decision->retry_after_ms == 0 || wait_ms < decision->retry_after_ms))
+        decision->retry_after_ms = wait_ms;
+}
+
+/* ROUTE_REASON_COUNT: nothing does. */
+static enum route_reason reason_against(struct sieve *sieve, const struct route_candidate *candidate) {
+    const struct registry_worker *worker = candidate->gauge->worker;
+    struct route_decision *decision = sieve->decision;
+    if (was_tried(sieve->exclusion, worker->generation))
+        return ROUTE_TRIED;
+    if (candidate->gauge->calm)
+        return candidate->model->full ? ROUTE_FULL : ROUTE_REASON_COUNT;
+    note_wait(decision, breaker_remaining_ms(&worker->breaker, sieve->now_ms));
+    if (!breaker_may_use(breaker_peek(&worker->breaker, sieve->now_ms), decision->panic))
+        return ROUTE_BREAKER;
+    if (candidate->model->full)
+        return ROUTE_FULL;
+    int64_t busy_ms = registry_busy_ms(worker, sieve->now_ms);
+    note_wait(decision, busy_ms);
+    return busy_ms > 0 ? ROUTE_BUSY : ROUTE_REASON_COUNT;
+}
+
+/* From the roster into the router's list those that may take the request; how many they are. */
+static size_t sift(struct sieve *sieve, const struct roster *roster) {
+    struct router *router = sieve->router;
+    size_t kept = 0;
+    for (size_t i = 0; i < roster->count; i++) {
+        enum route_reason reason = reason_against(sieve, &roster->candidates[i]);
+        if (reason == ROUTE_REASON_COUNT)
+            router->candidates[kept++] = roster->candidates[i];
+        else
+            route_keep_out(&sieve->decision->census, &router->kept_out, roster->candidates[i].gauge->worker,
+                           reason);
+    }
+    return kept;
+}
+
+typedef bool keep_fn(const struct sieve *sieve, const struct route_candidate *candidate);
+
+static bool is_new_to_request(const struct sieve *sieve, const struct route_candidate *candidate) {
+    return !was_tried_ever(sieve->exclusion, candidate->gauge->worker->serial);
 }
 
 /* A worker whose breaker has just closed takes few jobs at first. */
-static bool has_share_left(const struct router *router UNUSED, const struct registry_worker *worker,
-                           const void *arg) {
-    const struct breaker_view *view = arg;
-    int64_t share = breaker_share(&worker->breaker, view->now_ms);
-    int64_t allowed = worker->gauge->slots * share / 100;
-    return share == 100 || worker->gauge->leases < (allowed > 1 ? allowed : 1);
+static bool has_share_left(const struct sieve *sieve, const struct route_candidate *candidate) {
+    const struct worker_gauge *gauge = candidate->gauge;
+    if (gauge->calm)
+        return true;
+    int64_t share = breaker_share(&gauge->worker->breaker, sieve->now_ms);
+    int64_t allowed = gauge->slots * share / 100;
+    return share == 100 || gauge->leases < (allowed > 1 ? allowed : 1);
+}
+
+/* Of the router's first `count` candidates only those that `keep` says, in order; all when none would stay.
+ */
+static size_t prefer(struct sieve *sieve, size_t count, keep_fn *keep, enum route_reason reason) {
+    struct route_candidate *candidates = sieve->router->candidates;
+    size_t wanted = 0;
+    for (size_t i = 0; i < count; i++)
+        wanted += keep(sieve, &candidates[i]);
+    if (wanted == 0 || wanted == count)
+        return count;
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (keep(sieve, &candidates[i]))
+            candidates[kept++] = candidates[i];
+        else
+            route_keep_out(&sieve->decision->census, &sieve->router->kept_out, candidates[i].gauge->worker,
+                           reason);
+    }
+    return kept;
 }
 
 /* Of those that the operator has not shut out himself. */
-static bool is_panic(const struct router *router, size_t count, int64_t now_ms) {
+static bool is_panic(const struct roster *roster, int64_t now_ms) {
     size_t live = 0, ejected = 0;
-    for (size_t i = 0; i < count; i++) {
-        const struct breaker *breaker = &router->candidates[i].gauge->worker->breaker;
+    for (size_t i = 0; i < roster->count; i++) {
+        const struct breaker *breaker = &roster->candidates[i].gauge->worker->breaker;
         if (breaker_peek(breaker, now_ms) == BREAKER_FORBIDDEN)
             continue;
         live++;
@@ -131,59 +179,37 @@ static bool is_panic(const struct router *router, size_t count, int64_t now_ms) 
     return breaker_panic(ejected, live);
 }
 
-static int64_t first_probe_ms(const struct router *router, size_t count, int64_t now_ms) {
-    int64_t least = 0;
-    for (size_t i = 0; i < count; i++) {
-        int64_t remaining = breaker_remaining_ms(&router->candidates[i].gauge->worker->breaker, now_ms);
-        if (remaining > 0 && (least == 0 || remaining < least))
-            least = remaining;
-    }
-    return least;
-}
-
-/* A copy that can be filtered. */
-static size_t copy_roster(struct router *router, const struct roster *roster) {
-    if (roster->count > 0)
-        memcpy(router->candidates, roster->candidates, roster->count * sizeof(*router->candidates));
-    return roster->count;
-}
-
-/* No breaker has anything to say, which is what most requests find: one walk instead of five. */
-static bool all_are_calm(const struct router *router, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        if (!router->candidates[i].gauge->calm)
-            return false;
+/* Who may take the request, in router->eligible. Most requests find that nothing has a say but the strategy:
+ * then it chooses from the roster as it is. */
+static bool find_eligible(struct sieve *sieve, const struct roster *roster) {
+    struct router *router = sieve->router;
+    struct route_decision *decision = sieve->decision;
+    decision->census = roster->census;
+    router->kept_out = roster->kept_out;
+    router->eligible = roster->candidates;
+    router->eligible_count = roster->count;
+    if (sieve->exclusion->count == 0 && router->registry->uneasy == 0)
+        return true;
+    if (!reserve_candidates(router))
+        return false;
+    decision->panic = is_panic(roster, sieve->now_ms);
+    size_t count = sift(sieve, roster);
+    count = prefer(sieve, count, is_new_to_request, ROUTE_TRIED);
+    count = prefer(sieve, count, has_share_left, ROUTE_SLOW_START);
+    router->eligible = router->candidates;
+    router->eligible_count = count;
     return true;
 }
 
-static size_t collect_candidates(struct router *router, const struct roster *roster,
-                                 const struct route_exclusion *exclusion, int64_t now_ms,
-                                 struct route_decision *decision) {
-    struct route_census *census = &decision->census;
-    size_t live = copy_roster(router, roster);
-    *census = roster->census;
-    if (exclusion->count == 0 && all_are_calm(router, live))
-        return live;
-    struct breaker_view view = {.panic = is_panic(router, live, now_ms), .now_ms = now_ms};
-    decision->panic = view.panic;
-    size_t untried = filter(router, live, is_untried_incarnation, exclusion);
-    census->excluded = live - untried;
-    decision->retry_after_ms = first_probe_ms(router, untried, now_ms);
-    size_t usable = filter(router, untried, breaker_lets_through, &view);
-    census->broken = untried - usable;
-    usable = prefer(router, usable, is_untried, exclusion);
-    return prefer(router, usable, has_share_left, &view);
-}
-
-static size_t choose(struct router *router, const struct route_request *request, size_t count,
+static size_t choose(struct router *router, const struct route_request *request,
                      struct route_decision *decision) {
-    for (size_t i = 0; request->session_generation && i < count; i++) {
-        if (router->candidates[i].gauge->generation == request->session_generation) {
+    for (size_t i = 0; request->session_generation && i < router->eligible_count; i++) {
+        if (router->eligible[i].gauge->generation == request->session_generation) {
             decision->strategy = "session";
             return i;
         }
     }
-    return router->balancer->ops->pick(router->balancer, request, router->candidates, count,
+    return router->balancer->ops->pick(router->balancer, request, router->eligible, router->eligible_count,
                                        &decision->score);
 }
 
@@ -191,19 +217,47 @@ struct registry_worker *router_pick(struct router *router, const struct route_re
                                     const struct route_exclusion *exclusion, int64_t now_ms,
                                     struct route_decision *decision, struct error *error) {
     *decision = (struct route_decision){.strategy = router->balancer->ops->name};
+    router->eligible_count = router->kept_out.count = 0;
     const struct roster *roster = rosters_get(&router->rosters, router->registry, request->model);
-    if (!roster || !reserve_candidates(router)) {
+    struct sieve sieve = {router, exclusion, decision, now_ms};
+    if (!roster || !find_eligible(&sieve, roster)) {
         error_set(error, STATUS_INTERNAL_ERROR, NULL, "out of memory");
         return NULL;
     }
-    size_t count = collect_candidates(router, roster, exclusion, now_ms, decision);
-    decision->candidates = count;
-    if (count == 0) {
-        explain(router, request->model, &decision->census, error);
+    decision->candidates = router->eligible_count;
+    if (router->eligible_count == 0) {
+        tell_why(router, request->model, &decision->census, error);
         return NULL;
     }
-    struct registry_worker *worker =
-        router->candidates[choose(router, request, count, decision)].gauge->worker;
+    router->chosen = choose(router, request, decision);
+    struct registry_worker *worker = router->eligible[router->chosen].gauge->worker;
     memcpy(decision->worker_id, worker->info.id, sizeof(decision->worker_id));
     return worker;
+}
+
+void router_explain(const struct router *router, const struct route_request *request,
+                    struct route_explanation *out) {
+    *out = (struct route_explanation){.kept_out_count = router->kept_out.count};
+    size_t asked[ROUTE_SHOWN_MAX];
+    double scores[ROUTE_SHOWN_MAX];
+    size_t count = 0;
+    if (router->eligible_count > 0)
+        asked[count++] = router->chosen;
+    for (size_t i = 0; i < router->eligible_count && count < ROUTE_SHOWN_MAX; i++)
+        if (i != router->chosen)
+            asked[count++] = i;
+    if (count > 0)
+        router->balancer->ops->score(router->balancer, request, router->eligible, router->eligible_count,
+                                     asked, count, scores);
+    for (size_t i = 0; i < count; i++) {
+        memcpy(out->candidates[i].worker_id, router->eligible[asked[i]].gauge->worker->info.id,
+               sizeof(out->candidates[i].worker_id));
+        out->candidates[i].score = scores[i];
+    }
+    out->candidate_count = count;
+    for (size_t i = 0; i < out->kept_out_count; i++) {
+        memcpy(out->kept_out[i].worker_id, router->kept_out.list[i].worker->info.id,
+               sizeof(out->kept_out[i].worker_id));
+        out->kept_out[i].reason = router->kept_out.list[i].reason;
+    }
 }

@@ -24,7 +24,8 @@ struct route_decision {
     char worker_id[WORKER_ID_MAX + 1]; /* empty when there was none */
     const char *strategy;              /* or "session" */
     bool panic;                        /* so many breakers are open that they are not respected */
-    int64_t retry_after_ms;            /* when the first breaker will let a probe through; 0: unknown */
+    int64_t retry_after_ms;            /* when the first breaker will let a probe through, or the first busy
+                                          worker may take jobs again; 0: unknown */
     double score;      /* what made the worker win: the strategy's own measure, see its file */
     size_t candidates; /* eligible ones */
     struct route_census census;
@@ -36,21 +37,45 @@ struct router {
     struct rosters rosters;
     struct route_candidate *candidates; /* owned scratch */
     size_t cap;
+    /* Of the newest pick, for router_explain. */
+    const struct route_candidate *eligible; /* in `candidates` or a roster */
+    size_t eligible_count;
+    size_t chosen; /* below eligible_count */
+    struct route_kept_outs kept_out;
 };
 void router_init(struct router *router, struct registry *registry, struct balancer *balancer);
 void router_release(struct router *router);
 
 /* The worker, or NULL and why in `error`: MODEL_NOT_FOUND when no worker that is known serves the model,
- * CIRCUIT_BREAKER_OPEN when only breakers keep them out, NO_HEALTHY_WORKERS when all are silent, offline,
- * tried or broken, else NO_WORKERS_AVAILABLE; with what keeps each of them out. `decision` is filled in
- * either case.
+ * WORKER_OVERLOADED when there are workers that could take it but they are full or busy, CIRCUIT_BREAKER_OPEN
+ * when only breakers keep them out, NO_HEALTHY_WORKERS when all are silent, hung, offline, tried or broken,
+ * else NO_WORKERS_AVAILABLE; with what keeps each of them out. `decision` is filled in either case.
  *
- * In this order: live workers with the model; not tried before (another incarnation of one that was tried
- * only when there is nobody else); breaker; not above the share of a worker in slow start, unless all are;
- * the session's worker if it is still among them; the strategy.
+ * In this order: live workers with the model; not tried before; breaker; neither full nor busy; never tried
+ * at all (another incarnation of one that was tried only when there is nobody else); not above the share of a
+ * worker in slow start, unless all are; the session's worker if it is still among them; the strategy.
  *
  * Tell the balancer when the request was sent there (balancer_note_sent), and take lease and breaker ticket.
  */
 struct registry_worker *router_pick(struct router *router, const struct route_request *request,
                                     const struct route_exclusion *exclusion, int64_t now_ms,
                                     struct route_decision *decision, struct error *error);
+
+/* Why the newest pick came out as it did, for people: some of the workers, few of many. */
+struct route_explanation {
+    struct {
+        char worker_id[WORKER_ID_MAX + 1];
+        double score;              /* the strategy's measure for it, see struct route_decision */
+    } candidates[ROUTE_SHOWN_MAX]; /* the chosen one first */
+    size_t candidate_count;
+    struct {
+        char worker_id[WORKER_ID_MAX + 1];
+        enum route_reason reason;
+    } kept_out[ROUTE_SHOWN_MAX];
+    size_t kept_out_count;
+};
+/* To be called right after router_pick with the same request, before anything else changes: a lease taken in
+ * between would show in the scores. Looks at a few workers, not at all of them. After a pick that found
+ * nobody there are no candidates. */
+void router_explain(const struct router *router, const struct route_request *request,
+                    struct route_explanation *out);

@@ -30,4 +30,12 @@ static size_t pick(struct balancer *balancer, const struct route_request *reques
     return best;
 }
 
-const struct balancer_ops strategy_least_requests = {.name = "least_requests", .pick = pick};
+static void score(struct balancer *balancer, const struct route_request *request,
+                  const struct route_candidate *candidates, size_t count, const size_t *asked,
+                  size_t asked_count, double *scores) {
+    (void)balancer, (void)request, (void)count;
+    for (size_t i = 0; i < asked_count; i++)
+        scores[i] = candidates[asked[i]].gauge->load;
+}
+
+const struct balancer_ops strategy_least_requests = {.name = "least_requests", .pick = pick, .score = score};

@@ -112,6 +112,38 @@ static size_t pick(struct balancer *balancer, const struct route_request *reques
     return picked;
 }
 
+static bool holds(const struct prefix_index *index, const struct prefix_block *block,
+                  const struct worker_gauge *worker) {
+    for (size_t i = 0; i < block->count; i++)
+        if (block->holders[i].seat == worker->seat)
+            return prefix_holder_is_fresh(index, &block->holders[i], worker);
+    return false;
+}
+
+/* How many of the known blocks it holds: by halving, since whoever holds a block holds those before it. */
+static size_t depth_at(const struct prefix_aware *state, size_t known, const struct worker_gauge *worker) {
+    size_t depth = 0;
+    while (depth < known) {
+        size_t middle = depth + (known - depth + 1) / 2;
+        if (holds(&state->index, state->known[middle - 1], worker))
+            depth = middle;
+        else
+            known = middle - 1;
+    }
+    return depth;
+}
+
+static void score(struct balancer *balancer, const struct route_request *request,
+                  const struct route_candidate *candidates, size_t count, const size_t *asked,
+                  size_t asked_count, double *scores) {
+    (void)count;
+    struct prefix_aware *state = balancer->state;
+    struct prefix_text text = text_of(request);
+    size_t known = prefix_index_match(&state->index, &text, state->known);
+    for (size_t i = 0; i < asked_count; i++)
+        scores[i] = (double)depth_at(state, known, candidates[asked[i]].gauge) * PREFIX_BLOCK_BYTES;
+}
+
 static void sent(struct balancer *balancer, const struct route_request *request,
                  const struct registry_worker *worker) {
     struct prefix_aware *state = balancer->state;
@@ -120,4 +152,4 @@ static void sent(struct balancer *balancer, const struct route_request *request,
 }
 
 const struct balancer_ops strategy_prefix_aware = {
-    .name = "prefix_aware", .start = start, .stop = stop, .pick = pick, .sent = sent};
+    .name = "prefix_aware", .start = start, .stop = stop, .pick = pick, .score = score, .sent = sent};

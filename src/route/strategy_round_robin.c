@@ -30,6 +30,10 @@ static uint64_t last_turn(const struct round_robin *state, const struct worker_g
     return turn->generation == worker->generation ? turn->number : 0;
 }
 
+static double turns_ago(const struct round_robin *state, uint64_t turn) {
+    return turn ? (double)(state->turns - turn) : 0;
+}
+
 static size_t pick(struct balancer *balancer, const struct route_request *request,
                    const struct route_candidate *candidates, size_t count, double *score) {
     (void)request;
@@ -43,8 +47,17 @@ static size_t pick(struct balancer *balancer, const struct route_request *reques
             best = i;
         }
     }
-    *score = oldest ? (double)(state->turns - oldest) : 0;
+    *score = turns_ago(state, oldest);
     return best;
+}
+
+static void score(struct balancer *balancer, const struct route_request *request,
+                  const struct route_candidate *candidates, size_t count, const size_t *asked,
+                  size_t asked_count, double *scores) {
+    (void)request, (void)count;
+    const struct round_robin *state = balancer->state;
+    for (size_t i = 0; i < asked_count; i++)
+        scores[i] = turns_ago(state, last_turn(state, candidates[asked[i]].gauge));
 }
 
 static void sent(struct balancer *balancer, const struct route_request *request,
@@ -55,4 +68,4 @@ static void sent(struct balancer *balancer, const struct route_request *request,
 }
 
 const struct balancer_ops strategy_round_robin = {
-    .name = "round_robin", .start = start, .stop = stop, .pick = pick, .sent = sent};
+    .name = "round_robin", .start = start, .stop = stop, .pick = pick, .score = score, .sent = sent};

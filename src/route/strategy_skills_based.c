@@ -47,4 +47,12 @@ static size_t pick(struct balancer *balancer, const struct route_request *reques
     return picked;
 }
 
-const struct balancer_ops strategy_skills_based = {.name = "skills_based", .pick = pick};
+static void score(struct balancer *balancer, const struct route_request *request,
+                  const struct route_candidate *candidates, size_t count, const size_t *asked,
+                  size_t asked_count, double *scores) {
+    (void)balancer, (void)request, (void)count;
+    for (size_t i = 0; i < asked_count; i++)
+        scores[i] = candidates[asked[i]].context_tokens;
+}
+
+const struct balancer_ops strategy_skills_based = {.name = "skills_based", .pick = pick, .score = score};

@@ -59,4 +59,14 @@ static size_t pick(struct balancer *balancer, const struct route_request *reques
     return best;
 }
 
-const struct balancer_ops strategy_smart = {.name = "smart", .pick = pick};
+static void score(struct balancer *balancer, const struct route_request *request,
+                  const struct route_candidate *candidates, size_t count, const size_t *asked,
+                  size_t asked_count, double *scores) {
+    (void)balancer;
+    double unknown_pace = fastest_pace(candidates, count);
+    double work = work_of(request);
+    for (size_t i = 0; i < asked_count; i++)
+        scores[i] = expected_s(candidates[asked[i]].gauge, work, unknown_pace);
+}
+
+const struct balancer_ops strategy_smart = {.name = "smart", .pick = pick, .score = score};

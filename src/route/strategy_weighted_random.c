@@ -47,5 +47,13 @@ static size_t pick(struct balancer *balancer, const struct route_request *reques
     return at;
 }
 
+static void score(struct balancer *balancer, const struct route_request *request,
+                  const struct route_candidate *candidates, size_t count, const size_t *asked,
+                  size_t asked_count, double *scores) {
+    (void)request, (void)count;
+    for (size_t i = 0; i < asked_count; i++)
+        scores[i] = (double)weight_of(balancer, candidates[asked[i]].gauge) / WEIGHT_ONE;
+}
+
 const struct balancer_ops strategy_weighted_random = {
-    .name = "weighted_random", .start = start, .stop = stop, .pick = pick};
+    .name = "weighted_random", .start = start, .stop = stop, .pick = pick, .score = score};

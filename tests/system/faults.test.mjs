@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import {test} from 'node:test';
 
-import {serve} from './lib/cluster.mjs';
+import {isUp, serve} from './lib/cluster.mjs';
 import {limit, until} from './lib/wait.mjs';
 
 const FAKE = ['--engine', 'fake', '--fake-step-us', 5000];
@@ -68,7 +68,7 @@ test('a_request_that_crashes_two_workers_is_not_given_to_a_third_one', async (t)
   assert.equal((await cluster.ask('[reply 5]')).usage.completion_tokens, 5);
   await until('three workers online', limit(5000), async () => {
     const all = await cluster.workers();
-    return all.filter((worker) => worker.status === 'online').length === 3;
+    return all.filter(isUp).length === 3;
   });
   assert.equal(cluster.child.stderr.match(/ended by itself/g).length, 2, 'two processes died of it');
   await stopped(cluster);
@@ -157,7 +157,7 @@ test('a_stopped_worker_gets_no_new_work_after_3_s_and_its_waiting_requests_finis
   assert.equal(answers.length, 4);
   await until('it is suspect', limit(3000), async () => {
     const now = await cluster.workers();
-    return now.find((worker) => worker.workerId === victim.workerId).status !== 'online';
+    return !isUp(now.find((worker) => worker.workerId === victim.workerId));
   });
   const finished = async () => (await cluster.live(other.workerId)).load.jobsFinished;
   const before = await finished();
@@ -166,7 +166,7 @@ test('a_stopped_worker_gets_no_new_work_after_3_s_and_its_waiting_requests_finis
   process.kill(victim.pid, 'SIGCONT');
   await until('it is back', limit(3000), async () => {
     const now = await cluster.workers();
-    return now.every((worker) => worker.status === 'online');
+    return now.every(isUp);
   });
   await stopped(cluster);
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import {after, before, describe, test} from 'node:test';
 
-import {Api, freePort, mlxd, mlxdEnd, serve} from './lib/cluster.mjs';
+import {Api, freePort, isUp, mlxd, mlxdEnd, serve} from './lib/cluster.mjs';
 import {FRANCE, PARIS} from './lib/facts.mjs';
 import {Child} from './lib/process.mjs';
 import {limit, timed, until, within} from './lib/wait.mjs';
@@ -40,7 +40,7 @@ async function startController(url, ...flags) {
 
 const online = async (api) =>
   (await api.workers())
-    .filter((worker) => worker.status === 'online')
+    .filter(isUp)
     .map((worker) => worker.workerId)
     .sort();
 const hasOnline = (api, ...ids) =>

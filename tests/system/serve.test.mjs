@@ -7,7 +7,7 @@ import path from 'node:path';
 import {test} from 'node:test';
 import {promisify} from 'node:util';
 
-import {Api, MODEL, freePort, mlxdEnd, serve, serveUnready, tempDir} from './lib/cluster.mjs';
+import {Api, MODEL, freePort, isUp, mlxdEnd, serve, serveUnready, tempDir} from './lib/cluster.mjs';
 import {FRANCE, PARIS} from './lib/facts.mjs';
 import {isAlive} from './lib/process.mjs';
 import {limit, timed, until, within} from './lib/wait.mjs';
@@ -148,7 +148,7 @@ test('after_kill_9_of_a_worker_the_next_requests_succeed_and_it_is_back_within_3
   for (let i = 0; i < 6; i++) assert.equal(await answer(cluster), PARIS);
   const now = await until('three workers online, one with another process', limit(3000), async () => {
     const workers = await cluster.workers();
-    const online = workers.filter((worker) => worker.status === 'online');
+    const online = workers.filter(isUp);
     return online.length === 3 && online.every((worker) => worker.pid !== victim.pid) && online;
   });
   t.diagnostic(`back after ${Math.round(performance.now() - killed)} ms`);
@@ -214,7 +214,7 @@ test('after_kill_9_of_nats_server_requests_succeed_again_within_10_s_without_oth
   await until('the old nats-server is gone', limit(1000), () => !isAlive(nats));
   const {ms} = await timed(() =>
     until('both workers online and a right answer', limit(10000), async () => {
-      const online = (await cluster.workers()).filter((worker) => worker.status === 'online');
+      const online = (await cluster.workers()).filter(isUp);
       return online.length === 2 && (await answer(cluster)) === PARIS;
     }),
   );

@@ -21,6 +21,9 @@ function findMlxd() {
 }
 export const MLXD = findMlxd();
 
+/** It takes jobs, maybe few at first: a worker that has just come back is "degraded" for a while. */
+export const isUp = (worker) => ['online', 'degraded'].includes(worker.status);
+
 export function freePort() {
   return new Promise((resolve, reject) => {
     const server = net.createServer();

@@ -40,7 +40,7 @@ static void a_worker_is_ready_when_every_model_is_loaded_or_has_failed(void **st
         int loading;
     } rows[] = {
         {"[" WORKER("w-1", "online", MODEL("a", "ready") "," MODEL("b", "ready")) "]", 1, 0},
-        {"[" WORKER("w-1", "online", MODEL("a", "ready") "," MODEL("b", "failed")) "]", 1, 0},
+        {"[" WORKER("w-1", "degraded", MODEL("a", "ready") "," MODEL("b", "failed")) "]", 1, 0},
         {"[" WORKER("w-1", "online", MODEL("a", "ready") "," MODEL("b", "loading")) "]", 0, 1},
         {"[" WORKER("w-1", "online", MODEL("a", "ready")) "]", 0, 1},
         {"[" WORKER("w-1", "warming", MODEL("a", "loading") "," MODEL("b", "loading")) "]", 0, 1},

@@ -16,7 +16,8 @@ void fleet_setup(struct fleet *fleet, const char *strategy, uint64_t seed) {
     *fleet = (struct fleet){.now_ms = 1};
     registry_init(&fleet->registry, &(struct registry_config){.suspect_after_ms = 2500,
                                                               .offline_after_ms = 15000,
-                                                              .forget_after_ms = 600000});
+                                                              .forget_after_ms = 600000,
+                                                              .queued_per_worker_max = FLEET_QUEUE_MAX});
     assert_true(balancer_init(&fleet->balancer, strategy, seed));
     router_init(&fleet->router, &fleet->registry, &fleet->balancer);
 }
@@ -35,6 +36,7 @@ struct worker_info fleet_info(const char *id, int32_t slots) {
     info.models[0].state = MODEL_READY;
     info.models[0].slots = slots;
     info.models[0].context_tokens = 4096;
+    info.load.queue_max = FLEET_QUEUE_MAX;
     return info;
 }
 
@@ -51,6 +53,7 @@ struct registry_worker *fleet_add_plain(struct fleet *fleet, const char *id, int
 void fleet_beat(struct fleet *fleet, struct registry_worker *worker, const struct worker_load *load) {
     struct worker_info info = worker->info;
     info.load = *load;
+    info.load.queue_max = FLEET_QUEUE_MAX;
     registry_update(&fleet->registry, &info, worker->heartbeat_ms + FLEET_HEARTBEAT_MS, ignore_change, NULL);
 }
 
@@ -62,7 +65,7 @@ struct registry_worker *fleet_send(struct fleet *fleet, const char *prompt, size
         router_pick(&fleet->router, &request, &none, fleet->now_ms, &fleet->decision, &error);
     assert_non_null(worker);
     if (lease)
-        lease_take(worker, lease);
+        lease_take(worker, "m", lease);
     balancer_note_sent(&fleet->balancer, &request, worker);
     return worker;
 }

@@ -3,7 +3,10 @@
 
 #include "route/router.h"
 
-enum { FLEET_HEARTBEAT_MS = 1000 };
+enum {
+    FLEET_HEARTBEAT_MS = 1000,
+    FLEET_QUEUE_MAX = 100000, /* no worker is ever full, unless a test says so */
+};
 
 struct fleet {
     struct registry registry;

@@ -265,10 +265,15 @@ static void absurd_heartbeats_do_no_harm(void **state) {
     info.model_count = 2;
     info.models[1] = info.models[0];
     info.load = (struct worker_load){
-        .running = INT32_MAX, .queued = INT32_MAX, .kv_cells_used = INT64_MAX, .kv_cells_total = 1};
+        .running = INT32_MIN, .queued = INT32_MAX, .kv_cells_used = INT64_MAX, .kv_cells_total = 1};
     struct registry_worker *mad = fleet_add(&fleet, &info);
     assert_ptr_equal(fleet_send(&fleet, "[]", 2, &lease), mad);
     assert_true(fleet.decision.score > 0);
+    struct worker_info full = fleet_info("full", INT32_MAX);
+    full.load = (struct worker_load){.running = INT32_MAX, .queued = INT32_MAX, .queue_max = INT32_MIN};
+    fleet_add(&fleet, &full);
+    assert_ptr_equal(fleet_send(&fleet, "[]", 2, &lease), mad);
+    assert_int_equal(fleet.decision.census.full, 1);
     fleet_teardown(&fleet);
 }
 
