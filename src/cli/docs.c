@@ -23,7 +23,11 @@ static const char errors_opening[] =
     "Made by `mlxd docs errors` from the table in `src/base/status.h`; edit that, not this page.\n\n"
     "An error is answered in OpenAI's shape, an object `error` with `message`, `type`, `param` and `code`,\n"
     "which is the first column; two codes are written as OpenAI's clients know them, `model_not_found` and\n"
-    "`context_length_exceeded`. *Retried*: the controller tries another worker before the client sees the\n"
+    "`context_length_exceeded`. Beside them: `retryable` (the column *retried*), `timestamp` (milliseconds\n"
+    "since 1970) and `context`, an object with the numbers of the request: `requestId`, `model`, "
+    "`elapsedMs`,\n"
+    "`waitedMs`, `timeoutMs` and `tries`, each with `worker`, `code` and `durationMs`; empty for calls that\n"
+    "did not become a request. *Retried*: the controller tries another worker before the client sees the\n"
     "error. *Counts as*: what it says about the health of the worker that had the job.\n\n"
     "| code | HTTP | type | retried | counts as | meaning |\n"
     "|---|---|---|---|---|---|\n";

@@ -67,6 +67,13 @@ struct config {
         int64_t first_token_timeout_ms;
         int64_t stall_timeout_ms;
         struct {
+            int64_t requests_max;
+            int64_t bytes_max;
+            int64_t timeout_ms;            /* every worker is full */
+            int64_t no_workers_timeout_ms; /* there is none */
+            int64_t aging_ms;
+        } queue;
+        struct {
             bool enabled;
             int64_t max_retries;
             int64_t retry_delay_ms;

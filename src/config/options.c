@@ -81,7 +81,7 @@ const struct option option_table[] = {
         1000000, "connections", "Open client connections; more are answered with 503 and closed."),
     INT("cluster.controller.record_max", "record-max", 0, controller.record_max, "10000", 0, 1000000,
         "records",
-        "Ended requests whose record can be asked for, each for 5 minutes; about 700 bytes each. 0: none."),
+        "Ended requests whose record can be asked for, each for 5 minutes; about 2 KiB each. 0: none."),
     INT("cluster.controller.worker_offline_timeout_ms", "worker-offline-timeout-ms", 0,
         controller.worker_offline_timeout_ms, "15000", 100, HOUR, "ms",
         "A worker that was not heard of for so long is offline, and what it ran is retried elsewhere."),
@@ -110,6 +110,25 @@ const struct option option_table[] = {
         "Jobs that may wait in a worker's own queue beside those that run; more wait in the controller, "
         "where "
         "whichever worker is free first takes them."),
+    INT("cluster.requestRouting.queue.maxRequests", "queue-max-requests", 0, routing.queue.requests_max,
+        "1024", 0, 1000000, "requests",
+        "Requests that may wait in the controller while no worker can take them. 0: none, they are refused "
+        "at "
+        "once."),
+    INT("cluster.requestRouting.queue.maxBytes", "queue-max-bytes", 0, routing.queue.bytes_max, "268435456",
+        0, INT64_C(1) << 40, "bytes", "Messages of all requests that wait, together."),
+    INT("cluster.requestRouting.queue.timeoutMs", "queue-timeout-ms", 0, routing.queue.timeout_ms, "10000", 0,
+        24 * HOUR, "ms",
+        "Longest wait while every worker that could take the request is full or loads the model. Within the "
+        "total time of the request."),
+    INT("cluster.requestRouting.queue.noWorkersTimeoutMs", "no-workers-timeout-ms", 0,
+        routing.queue.no_workers_timeout_ms, "3000", 0, 24 * HOUR, "ms",
+        "Longest wait while no worker of the model is there at all: none has registered yet, all are silent, "
+        "stopping or broken, or NATS cannot be reached. Enough for a restart; raise it to start workers on "
+        "demand."),
+    INT("cluster.requestRouting.queue.agingMs", "queue-aging-ms", 0, routing.queue.aging_ms, "10000", 100,
+        HOUR, "ms",
+        "A request that has waited so long counts one priority higher, with twice that two, and so on."),
     BOOL("cluster.requestRouting.retry.enabled", "retry", routing.retry.enabled, "true",
          "Try another worker when one fails before the client has seen any text."),
     INT("cluster.requestRouting.retry.maxRetries", "max-retries", 0, routing.retry.max_retries, "2", 0, 100,
@@ -200,7 +219,7 @@ const struct option_section option_sections[] = {
     {"cluster.nats", "The message bus between controllers and workers."},
     {"cluster.controller", "The HTTP side, where clients connect."},
     {"cluster.requestRouting", "How long a request may take."},
-    {"cluster.requestRouting.queue", "Where requests wait for a worker."},
+    {"cluster.requestRouting.queue", "Where requests wait while no worker can take them."},
     {"cluster.requestRouting.retry", "What happens when a worker fails."},
     {"cluster.requestRouting.circuitBreaker", "Which workers are left alone for a while."},
     {"cluster.loadBalancing", "Which worker gets a request."},

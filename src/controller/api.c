@@ -1,4 +1,6 @@
 /* From URLs to handlers, and the one handler that makes requests. */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -7,18 +9,33 @@
 #include "controller/monitoring.h"
 
 void controller_http_error_body(const struct error *error, struct buf *out) {
-    openai_write_error(out, error);
+    openai_write_error(out, error, NULL);
+}
+
+/* In both forms that clients know: whole seconds, rounded up, and milliseconds. */
+static void add_retry_after(struct http_exchange *exchange, int64_t ms) {
+    char text[24];
+    snprintf(text, sizeof(text), "%lld", (long long)((ms + 999) / 1000));
+    http_add_header(exchange, "Retry-After", text);
+    snprintf(text, sizeof(text), "%lld", (long long)ms);
+    http_add_header(exchange, "retry-after-ms", text);
+}
+
+void controller_reply_error_with(struct http_exchange *exchange, const struct error *error,
+                                 const struct buf *context, int64_t retry_after_ms) {
+    struct buf body;
+    buf_init(&body, 0);
+    openai_write_error(&body, error, context);
+    if (retry_after_ms > 0)
+        add_retry_after(exchange, retry_after_ms);
+    http_reply(exchange, status_http(error->status), "application/json", body.data ? body.data : "",
+               body.len);
+    buf_release(&body);
 }
 
 void controller_reply_error(struct http_exchange *exchange, const struct error *error) {
-    struct buf body;
-    buf_init(&body, 0);
-    openai_write_error(&body, error);
-    int status = status_http(error->status);
-    if (status == 503)
-        http_add_header(exchange, "Retry-After", "1");
-    http_reply(exchange, status, "application/json", body.data ? body.data : "", body.len);
-    buf_release(&body);
+    controller_reply_error_with(exchange, error, NULL,
+                                status_http(error->status) == 503 ? RETRY_AFTER_MIN_S * 1000 : 0);
 }
 
 void controller_reply_json(struct http_exchange *exchange, int status, struct buf *body) {
@@ -39,13 +56,24 @@ const char *controller_client_id(const struct http_exchange *exchange) {
     return id && wire_is_token(id, CLIENT_REQUEST_ID_MAX) ? id : NULL;
 }
 
-/* A call that cannot be done, of any kind. */
-static void refuse_call(struct http_exchange *exchange, const struct error *error) {
+/* When another controller, or this one after its restart, will be there. */
+static int64_t drain_left_ms(const struct controller *controller) {
+    int64_t left_ms = controller->drain_end_ms - clock_ms();
+    int64_t least_ms = RETRY_AFTER_MIN_S * 1000, most_ms = RETRY_AFTER_MAX_S * 1000;
+    return left_ms < least_ms ? least_ms : left_ms > most_ms ? most_ms : left_ms;
+}
+
+static void log_refusal(struct http_exchange *exchange, const struct error *error) {
     log_info("request refused", F_STR("path", http_path(exchange)),
              F_STR("status", status_name(error->status)), F_STR("param", error->param));
     const char *client_id = controller_client_id(exchange);
     if (client_id)
         http_add_header(exchange, "X-Request-Id", client_id);
+}
+
+/* A call that cannot be done, of any kind. */
+static void refuse_call(struct http_exchange *exchange, const struct error *error) {
+    log_refusal(exchange, error);
     controller_reply_error(exchange, error);
 }
 
@@ -53,7 +81,12 @@ static void refuse_call(struct http_exchange *exchange, const struct error *erro
 static void refuse(struct controller *controller, struct http_exchange *exchange, const struct error *error) {
     controller->stats.requests_ended[REQUEST_REFUSED]++;
     controller->stats.errors[error->status]++;
-    refuse_call(exchange, error);
+    if (error->status == STATUS_CONTROLLER_DRAINING) {
+        log_refusal(exchange, error);
+        controller_reply_error_with(exchange, error, NULL, drain_left_ms(controller));
+    } else {
+        refuse_call(exchange, error);
+    }
 }
 
 static bool may_begin(const struct controller *controller, struct error *error) {
@@ -91,6 +124,26 @@ static enum status read_session(struct chat_request *chat, const struct http_exc
                      "a session id has 1 to %d characters of A-Z a-z 0-9 _ . : -", CHAT_SESSION_ID_MAX);
 }
 
+/* A client may ask for less time than is configured, not for more. */
+static enum status read_time_limit(const struct controller *controller, const struct http_exchange *exchange,
+                                   bool stream, int64_t *limit_ms, struct error *error) {
+    const char *text = http_header(exchange, "X-Request-Timeout-Ms");
+    int64_t most_ms =
+        stream ? controller->config->routing.streaming_timeout_ms : controller->config->routing.timeout_ms;
+    *limit_ms = most_ms;
+    if (!text)
+        return STATUS_OK;
+    size_t digits = strspn(text, "0123456789");
+    if (digits == 0 || digits > 12 || text[digits] != '\0' || strtoll(text, NULL, 10) == 0)
+        return error_set(error, STATUS_REQUEST_VALIDATION_FAILED, "X-Request-Timeout-Ms",
+                         "the header X-Request-Timeout-Ms must be a whole number of milliseconds from 1 on; "
+                         "what is over %lld counts as that",
+                         (long long)most_ms);
+    int64_t asked_ms = strtoll(text, NULL, 10);
+    *limit_ms = asked_ms < most_ms ? asked_ms : most_ms;
+    return STATUS_OK;
+}
+
 static void chat_completions(struct controller *controller, struct http_exchange *exchange,
                              const char *rest UNUSED) {
     struct error error;
@@ -103,14 +156,16 @@ static void chat_completions(struct controller *controller, struct http_exchange
         refuse(controller, exchange, &error);
         return;
     }
+    int64_t limit_ms;
     if (read_session(&chat, exchange, &error) != STATUS_OK ||
+        read_time_limit(controller, exchange, chat.stream, &limit_ms, &error) != STATUS_OK ||
         check_poison(controller, &chat, &error) != STATUS_OK) {
         chat_request_release(&chat);
         refuse(controller, exchange, &error);
         return;
     }
     http_body_drop(exchange);
-    struct request *request = request_begin(controller, exchange, &chat);
+    struct request *request = request_begin(controller, exchange, &chat, limit_ms);
     if (!request) {
         chat_request_release(&chat);
         error_set(&error, STATUS_INTERNAL_ERROR, NULL, "out of memory");

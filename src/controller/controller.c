@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "controller/monitoring.h"
+#include "controller/room.h"
 
 enum {
     FORGET_OFFLINE_MS =
@@ -43,6 +44,8 @@ static void count_end(struct controller_stats *stats, const struct record *recor
     stats->requests_ended[record->end]++;
     if (record->outcome != STATUS_OK)
         stats->errors[record->outcome]++;
+    if (record->waited_ms > 0)
+        latency_add(&stats->waiting, record->waited_ms * 1000);
     latency_add(&stats->inter_token, record->inter_token_us);
     latency_add(&stats->total, record->duration_us);
 }
@@ -56,7 +59,7 @@ static void log_end(const struct record *record) {
              F_STR("status", status_name(record->outcome)), F_BOOL("stream", record->stream),
              F_STR("worker", record->worker_id[0] ? record->worker_id : NULL),
              F_INT("tries", record->attempts), F_NUM("total_ms", ms_or_0(record->duration_us)),
-             F_NUM("queue_ms", ms_or_0(record->queue_us)),
+             F_INT("waited_ms", record->waited_ms), F_NUM("queue_ms", ms_or_0(record->queue_us)),
              F_NUM("first_token_ms", ms_or_0(record->first_token_us)),
              F_INT("prompt_tokens", record->usage.prompt_tokens),
              F_INT("completion_tokens", record->usage.completion_tokens));
@@ -110,6 +113,7 @@ static void on_link(bool up, void *arg) {
     if (up) {
         log_info("connected to NATS again");
         controller_discover(controller);
+        room_call(controller);
     } else {
         log_warn("connection to NATS lost");
     }
@@ -194,7 +198,8 @@ static enum status start_parts(struct controller *controller, struct error *erro
         !records_init(&controller->records, (size_t)controller->config->controller.record_max) ||
         !loop_timer_init(&controller->tick_timer, controller->loop, controller_tick, controller) ||
         !loop_timer_init(&controller->drain_timer, controller->loop, on_drain_timer, controller) ||
-        !loop_defer_init(&controller->reap, controller->loop, reap_ended, controller))
+        !loop_defer_init(&controller->reap, controller->loop, reap_ended, controller) ||
+        !room_start(controller))
         return error_set(error, STATUS_START_FAILED, NULL, "out of memory");
     enum status status = controller_subscribe(controller);
     if (status != STATUS_OK)
@@ -257,6 +262,7 @@ void controller_free(struct controller *controller) {
     loop_timer_release(&controller->tick_timer);
     loop_timer_release(&controller->drain_timer);
     loop_defer_release(&controller->reap);
+    room_stop(controller);
     router_release(&controller->router);
     balancer_release(&controller->balancer);
     registry_release(&controller->registry);

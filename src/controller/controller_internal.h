@@ -5,12 +5,14 @@
 #include "net/http.h"
 #include "proto/wire.h"
 #include "route/balancer.h"
+#include "route/drain_rate.h"
 #include "route/poison.h"
 #include "route/registry.h"
 #include "route/retry.h"
 #include "route/retry_budget.h"
 #include "route/router.h"
 #include "route/session.h"
+#include "route/waiting.h"
 
 #include "controller/controller.h"
 #include "controller/latency.h"
@@ -28,8 +30,10 @@ struct controller_stats {
     uint64_t gaps;         /* tokens missing in a stream */
     uint64_t malformed_messages;
     uint64_t impossible_events;
+    uint64_t pauses; /* times that this process did not run for longer than a tick */
     uint64_t prompt_tokens;
     uint64_t completion_tokens;
+    struct latency waiting;     /* in the waiting room, of each request that had to */
     struct latency queue;       /* of each try, from the job's sending until it had its slot */
     struct latency first_token; /* from the request's arrival */
     struct latency inter_token; /* the mean of each request */
@@ -56,8 +60,12 @@ struct controller {
     struct retry_budget retry_budget;
     struct session_table sessions;
     struct poison poison;
+    struct waiting_room room;
+    struct loop_defer call; /* see room.h */
+    struct drain_rate drain_rate;
     struct rng rng;
     struct loop_timer tick_timer;
+    int64_t tick_due_ms;
 
     struct request_list active;
     struct request_list ended;
@@ -81,8 +89,13 @@ struct controller {
 
 /* api.c */
 void controller_handle_http(struct http_exchange *exchange, void *arg);
-/* Answers with the error in OpenAI's shape, its HTTP status, and Retry-After where it helps. */
+/* Answers with the error in OpenAI's shape and its HTTP status; with the shortest Retry-After when that is
+ * 503.
+ */
 void controller_reply_error(struct http_exchange *exchange, const struct error *error);
+/* The same with a context (a JSON object; NULL: none), and when to come back (0: nothing is said of it). */
+void controller_reply_error_with(struct http_exchange *exchange, const struct error *error,
+                                 const struct buf *context, int64_t retry_after_ms);
 /* Releases the body. */
 void controller_reply_json(struct http_exchange *exchange, int status, struct buf *body);
 /* `what` is like "the worker". */
@@ -113,6 +126,10 @@ void controller_tick(void *arg);
 /* The worker of this lease does not answer: no new work until its next heartbeat, and others take what it
  * has. */
 void controller_suspect(struct controller *controller, const struct lease *lease);
+
+/* The worker of this lease refused a job because it is full: it gets nothing until about its next heartbeat.
+ */
+void controller_note_busy(struct controller *controller, const struct lease *lease);
 
 /* controller.c: a request is over; it is freed at the end of the tick. */
 void controller_request_ended(struct controller *controller, struct request *request);

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "controller/breakers.h"
 #include "controller/controller_internal.h"
+#include "controller/room.h"
 
 static void fail_requests_on(struct controller *controller, uint64_t generation, const struct error *error,
                              bool keep_shown) {
@@ -73,9 +74,24 @@ void controller_suspect(struct controller *controller, const struct lease *lease
         registry_unreachable(&controller->registry, worker, on_change, controller);
 }
 
+void controller_note_busy(struct controller *controller, const struct lease *lease) {
+    struct registry_worker *worker = registry_find(&controller->registry, lease->worker_id);
+    if (!worker || worker->generation != lease->generation)
+        return;
+    /* Between a half and a whole interval: then it has told how full it is, and not all come back at once. */
+    int64_t interval_ms = controller->config->discovery.heartbeat_interval_ms;
+    int64_t busy_ms = interval_ms - (int64_t)rng_below(&controller->rng, (uint64_t)(interval_ms / 2) + 1);
+    registry_note_busy(worker, clock_ms() + busy_ms);
+}
+
 static void note_malformed(struct controller *controller, const char *subject, const struct error *error) {
     controller->stats.malformed_messages++;
     log_warn("malformed message", F_STR("subject", subject), F_STR("reason", error->message));
+}
+
+static void take_worker_info(struct controller *controller, const struct worker_info *info) {
+    registry_update(&controller->registry, info, clock_ms(), on_change, controller);
+    room_call(controller);
 }
 
 static void on_worker_info(const struct transport_message *message, void *arg) {
@@ -83,7 +99,7 @@ static void on_worker_info(const struct transport_message *message, void *arg) {
     struct worker_info info;
     struct error error;
     if (wire_read_worker_info(message->data, message->len, &info, &error) == STATUS_OK)
-        registry_update(&controller->registry, &info, clock_ms(), on_change, controller);
+        take_worker_info(controller, &info);
     else
         note_malformed(controller, message->subject, &error);
 }
@@ -217,13 +233,28 @@ void controller_discover(struct controller *controller) {
         log_warn("workers not asked to register; their heartbeats will do");
 }
 
+/* The time that this process did not run (it was stopped, its machine slept) is not the workers' silence. */
+static void forgive_own_pause(struct controller *controller, int64_t now_ms, int64_t interval_ms) {
+    int64_t late_ms = controller->tick_due_ms ? now_ms - controller->tick_due_ms : 0;
+    controller->tick_due_ms = now_ms + interval_ms;
+    if (late_ms <= interval_ms)
+        return;
+    log_warn("the controller did not run for a while", F_INT("ms", late_ms));
+    controller->stats.pauses++;
+    registry_forgive(&controller->registry, late_ms);
+}
+
 void controller_tick(void *arg) {
     struct controller *controller = arg;
-    session_expire(&controller->sessions, clock_ms());
+    int64_t now_ms = clock_ms();
+    int64_t interval_ms = controller->config->discovery.heartbeat_interval_ms / 4 + 1;
+    forgive_own_pause(controller, now_ms, interval_ms);
+    session_expire(&controller->sessions, now_ms);
     /* While our own link is down every worker is silent: that says nothing about them. */
     if (transport_is_up(controller->transport))
-        registry_tick(&controller->registry, clock_ms(), on_change, controller);
+        registry_tick(&controller->registry, now_ms, on_change, controller);
     breakers_tick(controller);
-    records_expire(&controller->records, clock_ms());
-    loop_timer_arm(&controller->tick_timer, controller->config->discovery.heartbeat_interval_ms / 4 + 1);
+    records_expire(&controller->records, now_ms);
+    room_call(controller); /* a breaker or a busy worker may be ready again */
+    loop_timer_arm(&controller->tick_timer, interval_ms);
 }

@@ -77,6 +77,18 @@ static void write_workers(struct buf *out, const struct registry *registry) {
     buf_append_char(out, ']');
 }
 
+static void write_room(struct buf *out, const struct controller *controller) {
+    const struct waiting_room *room = &controller->room;
+    write_u64(out, ",\"waitingRoom\":{\"requests\":", room->count);
+    write_u64(out, ",\"bytes\":", room->bytes);
+    write_u64(out, ",\"maxRequests\":", room->config.requests_max);
+    write_u64(out, ",\"maxBytes\":", room->config.bytes_max);
+    write_u64(out, ",\"entered\":", room->stats.entered);
+    write_u64(out, ",\"refused\":", room->stats.refused);
+    write_u64(out, ",\"evicted\":", room->stats.evicted);
+    buf_append_char(out, '}');
+}
+
 void metrics_api_json(struct controller *controller, struct http_exchange *exchange,
                       const char *rest UNUSED) {
     const struct controller_stats *stats = &controller->stats;
@@ -90,7 +102,9 @@ void metrics_api_json(struct controller *controller, struct http_exchange *excha
     write_requests(&body, controller);
     write_codes(&body, ",\"errors\":{", stats->errors);
     write_codes(&body, ",\"failedTries\":{", stats->failed_tries);
-    write_latency(&body, ",\"latencyMs\":{\"queue\":{\"count\":", &stats->queue);
+    write_room(&body, controller);
+    write_latency(&body, ",\"latencyMs\":{\"waiting\":{\"count\":", &stats->waiting);
+    write_latency(&body, ",\"queue\":{\"count\":", &stats->queue);
     write_latency(&body, ",\"firstToken\":{\"count\":", &stats->first_token);
     write_latency(&body, ",\"interToken\":{\"count\":", &stats->inter_token);
     write_latency(&body, ",\"total\":{\"count\":", &stats->total);
@@ -140,6 +154,9 @@ static void expose_requests(struct buf *out, const struct controller *controller
 }
 
 static void expose_latencies(struct buf *out, const struct controller_stats *stats) {
+    prometheus_latency(out, "mlx_controller_waiting_seconds",
+                       "In the waiting room of the controller, of requests that had to wait there.",
+                       &stats->waiting);
     prometheus_latency(out, "mlx_controller_queue_seconds",
                        "From sending a job until the worker had a slot for it.", &stats->queue);
     prometheus_latency(out, "mlx_controller_first_token_seconds",
@@ -199,6 +216,18 @@ static void expose_workers(struct buf *out, const struct registry *registry) {
             prometheus_labelled(out, metrics[m].name, "worker", registry->workers[i]->info.id,
                                 metrics[m].value(registry->workers[i]));
     }
+}
+
+static void expose_room(struct buf *out, const struct waiting_room *room) {
+    prometheus_gauge(out, "mlx_controller_waiting_requests",
+                     "Requests in the waiting room: no worker could take them yet.", room->count);
+    prometheus_gauge(out, "mlx_controller_waiting_bytes", "Memory of their messages.", room->bytes);
+    prometheus_counter(out, "mlx_controller_waiting_entered_total", "Requests that had to wait.",
+                       room->stats.entered);
+    prometheus_counter(out, "mlx_controller_waiting_refused_total",
+                       "Requests refused because the waiting room was full.", room->stats.refused);
+    prometheus_counter(out, "mlx_controller_waiting_evicted_total",
+                       "Requests that gave way in it to those of higher priority.", room->stats.evicted);
 }
 
 static void expose_http(struct buf *out, const struct controller *controller) {
@@ -264,6 +293,8 @@ static void expose_protocol(struct buf *out, const struct controller *controller
                        stats->gaps);
     prometheus_counter(out, "mlx_controller_malformed_messages_total",
                        "Messages of workers that could not be read.", stats->malformed_messages);
+    prometheus_counter(out, "mlx_controller_pauses_total", "Times that this process did not run for a while.",
+                       stats->pauses);
     prometheus_counter(out, "mlx_controller_impossible_events_total",
                        "Events that a request's state cannot have: defects.", stats->impossible_events);
     prometheus_gauge(out, "mlx_controller_records", "Records of ended requests.", controller->records.count);
@@ -285,6 +316,7 @@ void metrics_api_prometheus(struct controller *controller, struct http_exchange 
     expose_requests(&body, controller);
     expose_latencies(&body, &controller->stats);
     expose_workers(&body, &controller->registry);
+    expose_room(&body, &controller->room);
     expose_routing(&body, controller);
     expose_http(&body, controller);
     expose_nats(&body, controller);

@@ -25,11 +25,16 @@ bool records_init(struct records *records, size_t max) {
     return max == 0 || records->ring;
 }
 
+static void free_owned(struct record *record) {
+    free(record->tries);
+    free(record->message);
+    free(record->explanation);
+}
+
 static void drop_oldest(struct records *records) {
     struct record *record = &records->ring[records->first];
     map_take(&records->by_id, record->id);
-    free(record->tries);
-    free(record->message);
+    free_owned(record);
     *record = (struct record){0};
     records->first = (records->first + 1) % records->max;
     records->count--;
@@ -45,19 +50,25 @@ void records_release(struct records *records) {
     *records = (struct records){0};
 }
 
+/* NULL for nothing, and when memory is out. */
+static void *copy_of(const void *from, size_t size) {
+    void *copy = from && size > 0 ? malloc(size) : NULL;
+    if (copy)
+        memcpy(copy, from, size);
+    return copy;
+}
+
 /* false: nothing is left allocated. */
 static bool copy_record(struct record *to, const struct record *from) {
     *to = *from;
-    size_t tries_size = from->try_count * sizeof(*from->tries);
-    to->tries = tries_size > 0 ? malloc(tries_size) : NULL;
+    to->tries = copy_of(from->tries, from->try_count * sizeof(*from->tries));
     to->message = from->message ? strdup(from->message) : NULL;
-    if ((tries_size > 0 && !to->tries) || (from->message && !to->message)) {
-        free(to->tries);
-        free(to->message);
+    to->explanation = copy_of(from->explanation, sizeof(*from->explanation));
+    if ((!to->tries && from->try_count > 0) || (!to->message && from->message) ||
+        (!to->explanation && from->explanation)) {
+        free_owned(to);
         return false;
     }
-    if (tries_size > 0)
-        memcpy(to->tries, from->tries, tries_size);
     return true;
 }
 
@@ -75,8 +86,7 @@ void records_add(struct records *records, const struct record *record, int64_t n
     place->ended_ms = now_ms;
     records->count++;
     if (!map_put(&records->by_id, place->id, place)) {
-        free(place->tries);
-        free(place->message);
+        free_owned(place);
         records->count--;
     }
 }
@@ -117,12 +127,12 @@ static void write_ms(struct buf *out, const char *key, int64_t us) {
         buf_printf(out, "%snull", key);
 }
 
-static void write_tries(struct buf *out, const struct record *record) {
-    buf_append_str(out, ",\"failedWorkers\":[");
-    for (size_t i = 0; i < record->try_count; i++) {
-        json_append_str(out, i ? ",{\"worker\":" : "{\"worker\":", record->tries[i].worker_id);
-        json_append_str(out, ",\"code\":", status_name(record->tries[i].status));
-        json_append_int(out, ",\"durationMs\":", record->tries[i].duration_ms);
+void request_tries_write(struct buf *out, const struct request_try *tries, size_t count) {
+    buf_append_char(out, '[');
+    for (size_t i = 0; i < count; i++) {
+        json_append_str(out, i ? ",{\"worker\":" : "{\"worker\":", tries[i].worker_id);
+        json_append_str(out, ",\"code\":", status_name(tries[i].status));
+        json_append_int(out, ",\"durationMs\":", tries[i].duration_ms);
         buf_append_char(out, '}');
     }
     buf_append_char(out, ']');
@@ -136,6 +146,22 @@ static void write_error(struct buf *out, const struct record *record) {
     json_append_str(out, ",\"finalError\":{\"code\":", status_name(record->outcome));
     json_append_str(out, ",\"message\":", record->message ? record->message : status_text(record->outcome));
     buf_append_char(out, '}');
+}
+
+/* Some of the workers by name: the chosen one, its rivals with their scores, and why others were left out. */
+static void write_explanation(struct buf *out, const struct route_explanation *explanation) {
+    buf_append_str(out, ",\"scores\":[");
+    for (size_t i = 0; i < explanation->candidate_count; i++) {
+        json_append_str(out, i ? ",{\"worker\":" : "{\"worker\":", explanation->candidates[i].worker_id);
+        buf_printf(out, ",\"score\":%.6g}", explanation->candidates[i].score);
+    }
+    buf_append_str(out, "],\"leftOut\":[");
+    for (size_t i = 0; i < explanation->kept_out_count; i++) {
+        json_append_str(out, i ? ",{\"worker\":" : "{\"worker\":", explanation->kept_out[i].worker_id);
+        json_append_str(out, ",\"reason\":", route_reason_name(explanation->kept_out[i].reason));
+        buf_append_char(out, '}');
+    }
+    buf_append_char(out, ']');
 }
 
 static void write_routing(struct buf *out, const struct record *record) {
@@ -157,7 +183,10 @@ static void write_routing(struct buf *out, const struct record *record) {
                census->serving, record->panic ? "true" : "false");
     for (size_t i = 0; i < ARRAY_LEN(kept_out); i++)
         buf_printf(out, "%s\"%s\":%zu", i ? "," : "", kept_out[i].reason, kept_out[i].count);
-    buf_append_str(out, "}}");
+    buf_append_char(out, '}');
+    if (record->explanation)
+        write_explanation(out, record->explanation);
+    buf_append_char(out, '}');
 }
 
 void record_write(struct buf *out, const struct record *record) {
@@ -176,9 +205,11 @@ void record_write(struct buf *out, const struct record *record) {
     write_ms(out, ",\"durationMs\":", record->duration_us);
     json_append_int(out, ",\"retryCount\":", record->attempts > 1 ? (int64_t)record->attempts - 1 : 0);
     write_text(out, ",\"selectedWorker\":", record->worker_id);
-    write_tries(out, record);
+    buf_append_str(out, ",\"failedWorkers\":");
+    request_tries_write(out, record->tries, record->try_count);
     json_append_int(out, ",\"timeouts\":", record->timeouts);
     write_error(out, record);
+    json_append_int(out, ",\"waitedMs\":", record->waited_ms);
     write_ms(out, ",\"queueMs\":", record->queue_us);
     write_ms(out, ",\"firstTokenMs\":", record->first_token_us);
     write_ms(out, ",\"interTokenMs\":", record->inter_token_us);

@@ -32,6 +32,9 @@ struct request_try {
     int64_t duration_ms;
 };
 
+/* As a JSON array of {worker, code, durationMs}. */
+void request_tries_write(struct buf *out, const struct request_try *tries, size_t count);
+
 /* How a request ended. X(NAME, text) */
 #define REQUEST_END_MAP(X)                                               \
     X(SUCCEEDED, "succeeded")                                            \
@@ -60,6 +63,7 @@ struct record {
     int64_t duration_us; /* so far, or in all */
     uint32_t attempts;
     uint32_t timeouts;
+    int64_t waited_ms; /* in the waiting room */
     /* -1: it did not come to that. */
     int64_t queue_us;       /* of the newest try, from the job's sending until it had its slot */
     int64_t first_token_us; /* from the request's arrival */
@@ -70,7 +74,8 @@ struct record {
     bool panic;
     uint32_t candidates;
     struct route_census census;
-    struct request_try *tries; /* owned in a kept record, else the request's */
+    struct route_explanation *explanation; /* owned in a kept record, else the request's */
+    struct request_try *tries;             /* owned in a kept record, else the request's */
     size_t try_count;
     char *message; /* of the error; as `tries`; NULL when there is none */
     int64_t ended_ms;

@@ -8,20 +8,34 @@
 #include "base/log.h"
 #include "controller/breakers.h"
 #include "controller/controller_internal.h"
+#include "controller/room.h"
 
 /* A reply that is not streamed is held until it is complete. A model's context bounds it long before this. */
 enum { REPLY_TEXT_MAX = 64 * 1024 * 1024 };
 
+/* A timer that is later than that was not held up by other work: the process was stopped, or its machine
+ * slept. */
+enum { PAUSE_MS = 500 };
+
+static void arm_try_timer(struct request *request, int64_t after_ms) {
+    request->try_due_ms = clock_ms() + after_ms;
+    loop_timer_arm(&request->try_timer, after_ms);
+}
+
 static void on_try_timer(void *arg) {
     struct request *request = arg;
-    if (request->state == REQUEST_BACKOFF) {
-        request_dispatch(request, EVENT_RETRY_DUE);
+    if (request->state == REQUEST_BACKOFF || request->state == REQUEST_WAITING) {
+        request_dispatch(request, request->state == REQUEST_BACKOFF ? EVENT_RETRY_DUE : EVENT_WAIT_OVER);
         return;
     }
-    /* The timer is not moved with every token: it looks here how long the worker has really been silent. */
+    /* The timer is not moved with every token: it looks here how long the worker has really been silent.
+     * While this process did not run, nobody could be heard. */
+    int64_t late_ms = clock_ms() - request->try_due_ms;
+    if (late_ms > PAUSE_MS)
+        request->last_heard_ms += late_ms;
     int64_t left_ms = request->last_heard_ms + request->try_limit_ms - clock_ms();
     if (left_ms > 0)
-        loop_timer_arm(&request->try_timer, left_ms);
+        arm_try_timer(request, left_ms);
     else
         request_dispatch(request, EVENT_TIMED_OUT);
 }
@@ -36,13 +50,8 @@ static void on_client_gone(void *arg) {
     request_dispatch(request, EVENT_CLIENT_GONE);
 }
 
-static int64_t total_limit_ms(const struct controller *controller, const struct chat_request *chat) {
-    return chat->stream ? controller->config->routing.streaming_timeout_ms
-                        : controller->config->routing.timeout_ms;
-}
-
 struct request *request_begin(struct controller *controller, struct http_exchange *exchange,
-                              struct chat_request *chat) {
+                              struct chat_request *chat, int64_t total_limit_ms) {
     struct request *request = calloc(1, sizeof(*request));
     if (!request)
         return NULL;
@@ -64,12 +73,14 @@ struct request *request_begin(struct controller *controller, struct http_exchang
     request->queue_us = -1;
     if (controller_client_id(exchange))
         snprintf(request->client_id, sizeof(request->client_id), "%s", controller_client_id(exchange));
-    request->deadline_ms = clock_ms() + total_limit_ms(controller, &request->chat);
+    request->total_limit_ms = total_limit_ms;
+    request->deadline_ms = clock_ms() + total_limit_ms;
+    room_init_waiter(request);
     request->reply = (struct openai_reply){.id = request->id,
                                            .model = request->chat.model,
                                            .created_s = clock_wall_ms() / 1000,
                                            .usage_follows = request->chat.include_usage};
-    loop_timer_arm(&request->deadline_timer, total_limit_ms(controller, &request->chat));
+    loop_timer_arm(&request->deadline_timer, total_limit_ms);
     retry_budget_request(&controller->retry_budget, clock_ms());
     TAILQ_INSERT_TAIL(&controller->active, request, link);
     controller->active_count++;
@@ -91,11 +102,11 @@ static int64_t remaining_ms(const struct request *request) {
 }
 
 /* From now on the worker may be silent for at most this long; 0: as long as the request lives. */
-static void limit_silence(struct request *request, int64_t limit_ms) {
+void request_limit_silence(struct request *request, int64_t limit_ms) {
     request->last_heard_ms = clock_ms();
     request->try_limit_ms = limit_ms;
     if (limit_ms > 0)
-        loop_timer_arm(&request->try_timer, limit_ms);
+        arm_try_timer(request, limit_ms);
     else
         loop_timer_disarm(&request->try_timer);
 }
@@ -103,10 +114,15 @@ static void limit_silence(struct request *request, int64_t limit_ms) {
 static void end_try(struct request *request, enum status status) {
     loop_timer_disarm(&request->try_timer);
     breakers_end_try(request, status);
+    if (!request->lease.generation)
+        return;
+    if (status == STATUS_OK)
+        drain_rate_note(&request->controller->drain_rate, request->chat.model, clock_ms());
     lease_give_back(&request->controller->registry, &request->lease);
+    room_call(request->controller);
 }
 
-static void cancel_on_worker(struct request *request) {
+void request_cancel_job(struct request *request) {
     if (!request->lease.generation)
         return;
     struct controller *controller = request->controller;
@@ -122,8 +138,9 @@ static void cancel_on_worker(struct request *request) {
         log_warn("cancel not sent", F_STR("request", request->id), F_STR("worker", request->lease.worker_id));
 }
 
-static void end_request(struct request *request, enum status outcome) {
+void request_end_with(struct request *request, enum status outcome) {
     end_try(request, outcome);
+    room_leave(request);
     loop_timer_disarm(&request->deadline_timer);
     request->outcome = outcome;
     controller_request_ended(request->controller, request);
@@ -131,55 +148,119 @@ static void end_request(struct request *request, enum status outcome) {
 
 /* Trying. */
 
-/* A session is looked up once: after a failed try it moves. */
+/* A session is looked up once, however often the request is called from the waiting room; after a failed try
+ * it moves. */
 static uint64_t session_generation(struct request *request) {
     if (!request->chat.session_id || request->attempt > 0)
         return 0;
-    const struct session *session =
-        session_find(&request->controller->sessions, request->chat.session_id, clock_ms());
-    return session ? session->generation : 0;
+    if (!request->session_found) {
+        const struct session *session =
+            session_find(&request->controller->sessions, request->chat.session_id, clock_ms());
+        request->session_found = true;
+        request->session_generation = session ? session->generation : 0;
+    }
+    return request->session_generation;
 }
 
 /* Where the next request of its session should go. */
-static void bind_session(struct request *request) {
+void request_bind_session(struct request *request) {
     if (request->chat.session_id)
         session_bind(&request->controller->sessions, request->chat.session_id, request->lease.worker_id,
                      request->lease.generation, clock_ms());
 }
 
-enum request_event request_act_pick(struct request *request) {
+/* For how long at most it may wait for a worker, given why none can take it now; 0: waiting would not help.
+ */
+static int64_t wait_limit_ms(const struct request *request, enum status why) {
+    const struct config *config = request->controller->config;
+    const struct route_census *census = &request->decision.census;
+    if (census->serving > 0 && census->excluded == census->serving)
+        return 0; /* all were tried */
+    if (why == STATUS_WORKER_OVERLOADED || (why == STATUS_NO_WORKERS_AVAILABLE && census->loading > 0))
+        return config->routing.queue.timeout_ms;
+    bool nobody = why == STATUS_NO_WORKERS_AVAILABLE || why == STATUS_NO_HEALTHY_WORKERS ||
+                  why == STATUS_CIRCUIT_BREAKER_OPEN || why == STATUS_NATS_ERROR;
+    return nobody ? config->routing.queue.no_workers_timeout_ms : 0;
+}
+
+/* Nobody can take it now: it waits, or this is its end. */
+static enum request_event no_worker(struct request *request, const struct error *why) {
+    int64_t left_ms = room_time_left_ms(request, wait_limit_ms(request, why->status));
+    if (left_ms > 0) {
+        request->wait_left_ms = left_ms;
+        request->failure = *why;
+        return EVENT_MUST_WAIT;
+    }
+    /* After a failed try, how that failed tells more than that nobody is left. */
+    if (request->try_count == 0)
+        request->failure = *why;
+    return EVENT_NO_WORKER;
+}
+
+/* Nobody was asked this time. */
+static void forget_decision(struct request *request) {
+    request->decision = (struct route_decision){0};
+    request->explanation = (struct route_explanation){0};
+}
+
+static struct registry_worker *find_worker(struct request *request, const struct route_request *route,
+                                           struct error *why) {
     struct controller *controller = request->controller;
+    struct route_decision *decision = &request->decision;
+    if (!transport_is_up(controller->transport)) {
+        forget_decision(request);
+        error_set(why, STATUS_NATS_ERROR, NULL, "the controller's link to NATS is down");
+        return NULL;
+    }
+    struct registry_worker *worker =
+        router_pick(&controller->router, route, &request->exclusion, clock_ms(), decision, why);
+    router_explain(&controller->router, route, &request->explanation);
+    if (!worker || breakers_begin_try(request, worker, decision->panic))
+        return worker;
+    error_set(why, STATUS_CIRCUIT_BREAKER_OPEN, NULL, "worker %s lets no job through", worker->info.id);
+    return NULL;
+}
+
+static void lease_worker(struct request *request, const struct route_request *route,
+                         struct registry_worker *worker) {
+    struct controller *controller = request->controller;
+    lease_take(worker, request->chat.model, &request->lease);
+    balancer_note_sent(&controller->balancer, route, worker);
+    memcpy(request->incarnation, worker->info.incarnation, sizeof(request->incarnation));
+    memcpy(request->worker_id, worker->info.id, sizeof(request->worker_id));
+    if (request->attempt++ > 0)
+        controller->stats.retries++;
+}
+
+enum request_event request_act_pick(struct request *request) {
+    struct error why;
+    if (room_is_behind_others(request)) {
+        error_set(&why, STATUS_WORKER_OVERLOADED, NULL, "other requests for the model wait, too");
+        forget_decision(request);
+        return no_worker(request, &why);
+    }
     struct route_request route = {.model = request->chat.model,
                                   .prompt = request->chat.messages_json,
                                   .prompt_len = strlen(request->chat.messages_json),
                                   .max_tokens = request->chat.max_tokens,
                                   .priority = request->chat.priority,
                                   .session_generation = session_generation(request)};
-    struct route_decision *decision = &request->decision;
-    struct error nobody;
-    struct registry_worker *worker =
-        router_pick(&controller->router, &route, &request->exclusion, clock_ms(), decision, &nobody);
-    if (worker && !breakers_begin_try(request, worker, decision->panic)) {
-        error_set(&nobody, STATUS_CIRCUIT_BREAKER_OPEN, NULL, "worker %s lets no job through",
-                  worker->info.id);
-        worker = NULL;
-    }
-    if (!worker) {
-        /* After a failed try, how that failed tells more than that nobody is left. */
-        if (request->try_count == 0)
-            request->failure = nobody;
-        return EVENT_NO_WORKER;
-    }
-    log_debug("worker picked", F_STR("request", request->id), F_STR("worker", decision->worker_id),
-              F_STR("strategy", decision->strategy), F_NUM("score", decision->score),
-              F_INT("candidates", decision->candidates));
-    lease_take(worker, request->chat.model, &request->lease);
-    balancer_note_sent(&controller->balancer, &route, worker);
-    memcpy(request->incarnation, worker->info.incarnation, sizeof(request->incarnation));
-    memcpy(request->worker_id, worker->info.id, sizeof(request->worker_id));
-    if (request->attempt++ > 0)
-        controller->stats.retries++;
+    struct registry_worker *worker = find_worker(request, &route, &why);
+    if (!worker)
+        return no_worker(request, &why);
+    room_leave(request);
+    log_debug("worker picked", F_STR("request", request->id), F_STR("worker", request->decision.worker_id),
+              F_STR("strategy", request->decision.strategy), F_NUM("score", request->decision.score),
+              F_INT("candidates", request->decision.candidates));
+    lease_worker(request, &route, worker);
     return EVENT_PICKED;
+}
+
+enum request_event request_act_wait_for_worker(struct request *request) {
+    if (!room_enter(request))
+        return EVENT_NO_WORKER;
+    loop_timer_arm(&request->try_timer, request->wait_left_ms);
+    return EVENT_NONE;
 }
 
 enum request_event request_act_send(struct request *request) {
@@ -209,16 +290,16 @@ enum request_event request_act_send(struct request *request) {
                   request->lease.worker_id, status_text(status));
         return EVENT_TRY_FAILED;
     }
-    limit_silence(request, controller->config->routing.ack_timeout_ms);
+    request_limit_silence(request, controller->config->routing.ack_timeout_ms);
     return EVENT_NONE;
 }
 
 /* It waits in the worker's queue now. Waiting is limited by the deadline alone: it says nothing about the
  * worker's health, which its heartbeats tell. */
 enum request_event request_act_note_accepted(struct request *request) {
-    bind_session(request);
+    request_bind_session(request);
     breakers_renew(request, remaining_ms(request));
-    limit_silence(request, 0);
+    request_limit_silence(request, 0);
     return EVENT_NONE;
 }
 
@@ -230,7 +311,7 @@ enum request_event request_act_note_started(struct request *request) {
         latency_add(&controller->stats.queue, request->queue_us);
     }
     breakers_renew(request, controller->config->routing.first_token_timeout_ms);
-    limit_silence(request, controller->config->routing.first_token_timeout_ms);
+    request_limit_silence(request, controller->config->routing.first_token_timeout_ms);
     return EVENT_NONE;
 }
 
@@ -248,10 +329,23 @@ static void note_try(struct request *request) {
     tried->duration_ms = clock_ms() - request->try_begun_ms;
 }
 
-/* A try whose worker is gone costs nothing that was not lost anyway; all others draw on the budget. */
+/* A worker that is full is full for everybody, and may take this very request later. What else broke the try
+ * may break the next one there. */
+static void exclude_worker(struct request *request, enum status status) {
+    if (status == STATUS_WORKER_OVERLOADED) {
+        request->refusals++;
+        controller_note_busy(request->controller, &request->lease);
+    } else if (status != STATUS_NATS_ERROR) { /* that was our own link, not the worker */
+        route_exclude(&request->exclusion, request->lease.serial, request->lease.generation);
+    }
+}
+
+/* A try whose worker is gone costs nothing that was not lost anyway, and one that was refused cost nothing;
+ * all others draw on the budget. */
 static bool may_retry(struct request *request) {
     enum status status = request->failure.status;
     if (status == STATUS_WORKER_OFFLINE || status == STATUS_WORKER_UNAVAILABLE ||
+        status == STATUS_WORKER_OVERLOADED ||
         retry_budget_withdraw(&request->controller->retry_budget, clock_ms()))
         return true;
     log_warn("retry suppressed: the budget is spent", F_STR("request", request->id));
@@ -265,14 +359,13 @@ enum request_event request_act_judge(struct request *request) {
              F_STR("worker", request->lease.worker_id), F_STR("status", status_name(status)),
              F_STR("reason", request->failure.message));
     note_try(request);
-    if (status != STATUS_NATS_ERROR) /* that was our own link, not the worker */
-        route_exclude(&request->exclusion, request->lease.serial, request->lease.generation);
+    exclude_worker(request, status);
     if (status == STATUS_WORKER_OFFLINE && ++request->worker_deaths == RETRY_WORKER_DEATHS_MAX)
         poison_add(&controller->poison, request->chat.model, request->chat.messages_json, clock_ms());
-    cancel_on_worker(request);
+    request_cancel_job(request);
     end_try(request, status);
     struct retry_case failed = {.status = status,
-                                .retries = (int64_t)request->attempt - 1,
+                                .retries = (int64_t)request->attempt - 1 - request->refusals,
                                 .worker_deaths = request->worker_deaths,
                                 .text_shown = request->text_shown,
                                 .remaining_ms = remaining_ms(request)};
@@ -283,7 +376,7 @@ enum request_event request_act_judge(struct request *request) {
     return verdict == RETRY_NOW ? EVENT_RETRY_NOW : EVENT_RETRY_LATER;
 }
 
-static void note_timeout(struct request *request, enum request_timeout timeout) {
+void request_note_timeout(struct request *request, enum request_timeout timeout) {
     request->timeouts++;
     request->controller->stats.timeouts[timeout]++;
 }
@@ -295,7 +388,7 @@ enum request_event request_act_judge_timeout(struct request *request) {
     enum request_timeout timeout = request->next_index > 0  ? TIMEOUT_STALL
                                    : request->queue_us >= 0 ? TIMEOUT_FIRST_TOKEN
                                                             : TIMEOUT_ACKNOWLEDGEMENT;
-    note_timeout(request, timeout);
+    request_note_timeout(request, timeout);
     /* While our own link is down nobody could have been heard. */
     enum status status =
         transport_is_up(request->controller->transport) ? STATUS_WORKER_TIMEOUT : STATUS_NATS_ERROR;
@@ -319,183 +412,4 @@ void request_fail_try(struct request *request, const struct error *error) {
         return;
     request->failure = *error;
     request_dispatch(request, EVENT_TRY_FAILED);
-}
-
-/* Answering. */
-
-/* false: the client is so far behind that it is not waited for. */
-static bool write_stream(struct request *request) {
-    struct buf *out = &request->controller->scratch;
-    return !request->exchange || out->len == 0 || http_stream_write(request->exchange, out->data, out->len);
-}
-
-static enum request_event give_up_client(struct request *request) {
-    log_warn("client reads too slowly", F_STR("request", request->id),
-             F_INT("pending_bytes", http_stream_pending(request->exchange)));
-    http_abort(request->exchange);
-    request->exchange = NULL;
-    return EVENT_CLIENT_GONE;
-}
-
-/* A client that named the request finds its own name again. */
-static void add_id_header(struct request *request) {
-    http_add_header(request->exchange, "X-Request-Id",
-                    request->client_id[0] ? request->client_id : request->id);
-}
-
-/* The head of the reply goes out with the first token, so that an error before it has its own HTTP status. */
-static void start_stream(struct request *request) {
-    request->stream_started = true;
-    openai_chunk_template_init(&request->chunk, &request->reply);
-    http_add_header(request->exchange, "Cache-Control", "no-cache");
-    http_add_header(request->exchange, "X-Accel-Buffering", "no");
-    add_id_header(request);
-    http_stream_start(request->exchange, 200, "text/event-stream");
-    openai_write_role_chunk(&request->controller->scratch, &request->reply);
-}
-
-static void show_text(struct request *request, const char *text, size_t len) {
-    struct buf *out = &request->controller->scratch;
-    if (!request->chat.stream) {
-        buf_append(&request->text, text, len);
-        return;
-    }
-    if (!request->stream_started)
-        start_stream(request);
-    if (len > 0) {
-        request->text_shown = true;
-        openai_write_content_chunk(out, &request->chunk, text, len);
-    }
-}
-
-enum request_event request_act_show_token(struct request *request) {
-    const struct wire_event *event = request->event;
-    struct controller *controller = request->controller;
-    if (!request->first_token_us) {
-        request->first_token_us = clock_us();
-        latency_add(&controller->stats.first_token, request->first_token_us - request->begun_us);
-    }
-    if (request->next_index == 0) {
-        request->try_first_token_us = clock_us();
-        limit_silence(request, controller->config->routing.stall_timeout_ms);
-        breakers_first_token(request);
-    } else {
-        request->last_heard_ms = clock_ms();
-    }
-    request->next_index++;
-    buf_clear(&controller->scratch);
-    show_text(request, event->text, event->text_len);
-    return write_stream(request) ? EVENT_NONE : give_up_client(request);
-}
-
-static void finish_stream(struct request *request) {
-    struct buf *out = &request->controller->scratch;
-    openai_write_finish_chunk(out, &request->reply, request->finish);
-    if (request->chat.include_usage)
-        openai_write_usage_chunk(out, &request->reply, &request->usage);
-    openai_write_done(out);
-    (void)write_stream(request); /* the end comes all the same */
-    http_stream_end(request->exchange);
-}
-
-static void finish_whole(struct request *request) {
-    struct buf *out = &request->controller->scratch;
-    openai_write_completion(out, &request->reply, request->text.data ? request->text.data : "",
-                            request->text.len, request->finish, &request->usage);
-    add_id_header(request);
-    http_reply(request->exchange, 200, "application/json", out->data, out->len);
-}
-
-enum request_event request_act_finish(struct request *request) {
-    const struct wire_event *event = request->event;
-    struct controller *controller = request->controller;
-    request->usage = event->usage;
-    request->finish = event->finish;
-    bind_session(request); /* again: a stream may outlive a session's time */
-    controller->stats.prompt_tokens += (uint64_t)event->usage.prompt_tokens;
-    controller->stats.completion_tokens += (uint64_t)event->usage.completion_tokens;
-    buf_clear(&controller->scratch);
-    show_text(request, event->text, event->text_len);
-    if (request->chat.stream)
-        finish_stream(request);
-    else
-        finish_whole(request);
-    request->exchange = NULL;
-    end_request(request, STATUS_OK);
-    return EVENT_NONE;
-}
-
-static bool all_tries_were_refusals(const struct request *request) {
-    for (size_t i = 0; i < request->try_count; i++)
-        if (status_outcome(request->tries[i].status) != OUTCOME_NEUTRAL)
-            return false;
-    return true;
-}
-
-/* Names every try once there was more than one. When all workers only refused (full, draining) that is what
- * the client must know: it may come back. */
-static void summarize_tries(struct request *request) {
-    char list[ERROR_MESSAGE_MAX] = "";
-    size_t used = 0;
-    for (size_t i = 0; i < request->try_count && used < sizeof(list) - 128; i++)
-        used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s: %s after %lld ms", i ? "; " : "",
-                                 request->tries[i].worker_id, status_name(request->tries[i].status),
-                                 (long long)request->tries[i].duration_ms);
-    enum status status = all_tries_were_refusals(request) ? request->tries[request->try_count - 1].status
-                                                          : STATUS_ALL_RETRIES_EXHAUSTED;
-    error_set(&request->failure, status, NULL, "all %zu tries failed (%s)", request->try_count, list);
-}
-
-static void answer_error(struct request *request) {
-    struct controller *controller = request->controller;
-    if (!request->exchange)
-        return;
-    if (request->stream_started) {
-        buf_clear(&controller->scratch);
-        openai_write_error_event(&controller->scratch, &request->failure);
-        openai_write_done(&controller->scratch);
-        (void)write_stream(request);
-        http_stream_end(request->exchange);
-    } else {
-        /* Our own tries are spent: the client library should not repeat them all. A refusal is no try. */
-        if (request->try_count > 0 && !all_tries_were_refusals(request))
-            http_add_header(request->exchange, "x-should-retry", "false");
-        add_id_header(request);
-        controller_reply_error(request->exchange, &request->failure);
-    }
-    request->exchange = NULL;
-}
-
-enum request_event request_act_reply_error(struct request *request) {
-    if (request->try_count > 1)
-        summarize_tries(request);
-    answer_error(request);
-    end_request(request, request->failure.status);
-    return EVENT_NONE;
-}
-
-enum request_event request_act_expire(struct request *request) {
-    cancel_on_worker(request);
-    note_timeout(request, TIMEOUT_DEADLINE);
-    error_set(&request->failure, STATUS_DEADLINE_EXCEEDED, NULL,
-              "the request took longer than its limit of %lld ms",
-              (long long)total_limit_ms(request->controller, &request->chat));
-    answer_error(request);
-    end_request(request, STATUS_DEADLINE_EXCEEDED);
-    return EVENT_NONE;
-}
-
-enum request_event request_act_abandon(struct request *request) {
-    cancel_on_worker(request);
-    end_request(request, STATUS_CANCELLED);
-    return EVENT_NONE;
-}
-
-enum request_event request_act_stop(struct request *request) {
-    cancel_on_worker(request);
-    error_set(&request->failure, STATUS_CONTROLLER_DRAINING, NULL,
-              "the controller stops and the request did not finish in time");
-    answer_error(request);
-    end_request(request, STATUS_CONTROLLER_DRAINING);
-    return EVENT_NONE;
 }

@@ -10,6 +10,7 @@
 #include "proto/openai.h"
 #include "proto/wire.h"
 #include "route/router.h"
+#include "route/waiting.h"
 
 #include "controller/records.h"
 #include "controller/request_table.h"
@@ -44,12 +45,20 @@ struct request {
                    1]; /* X-Request-Id of the client, if it is one; never on the wire */
     int64_t begun_us;
     int64_t begun_wall_ms;
+    int64_t total_limit_ms;
     int64_t deadline_ms;
     struct loop_timer deadline_timer;
 
+    /* In the waiting room, see room.h. */
+    struct waiter waiter;
+    int64_t wait_begun_ms; /* while it waits */
+    int64_t wait_left_ms;  /* until it has waited for long enough, given why no worker could take it */
+    int64_t waited_ms;     /* before; see room_waited_ms */
+
     /* The current try. */
-    uint32_t attempt;               /* 1..; 0 before the first */
-    struct route_decision decision; /* of the newest pick */
+    uint32_t attempt;                     /* 1..; 0 before the first */
+    struct route_decision decision;       /* of the newest pick */
+    struct route_explanation explanation; /* likewise */
     struct lease lease;
     struct breaker_ticket ticket; /* of the worker's breaker, beside the lease */
     char incarnation[INCARNATION_CHARS + 1];
@@ -61,9 +70,13 @@ struct request {
     int64_t try_first_token_us;
     int64_t last_heard_ms;
     int64_t try_limit_ms; /* how long the worker may be silent now; 0: not limited */
+    int64_t try_due_ms;   /* when the timer was to run out, for the limit on silence */
     struct loop_timer try_timer;
     struct error failure;
     int64_t retry_delay_ms;
+
+    bool session_found;          /* it was looked up */
+    uint64_t session_generation; /* of the worker that its session belonged to then; 0: none */
 
     /* Earlier tries. */
     struct route_exclusion exclusion;
@@ -71,6 +84,7 @@ struct request {
     size_t try_count;
     uint32_t timeouts;
     int64_t worker_deaths;
+    int64_t refusals; /* by workers that were full */
 
     /* What the client gets. */
     bool stream_started;
@@ -86,14 +100,26 @@ TAILQ_HEAD(request_list, request);
 
 /* Takes over `chat` (cleared) and the exchange. NULL when memory is out; then both stay the caller's. */
 struct request *request_begin(struct controller *controller, struct http_exchange *exchange,
-                              struct chat_request *chat);
+                              struct chat_request *chat, int64_t total_limit_ms);
 void request_free(struct request *request);
 
 /* The try fails with this status; copies the error. */
 void request_fail_try(struct request *request, const struct error *error);
 
+/* For the files that hold its actions. */
+
+/* From now on the worker may be silent for at most this long; 0: as long as the request lives. */
+void request_limit_silence(struct request *request, int64_t limit_ms);
+void request_cancel_job(struct request *request);
+void request_note_timeout(struct request *request, enum request_timeout timeout);
+/* Where the next request of its session should go. */
+void request_bind_session(struct request *request);
+/* Gives back what it holds; it is freed at the end of the tick. */
+void request_end_with(struct request *request, enum status outcome);
+
 /* The actions of the table. */
 enum request_event request_act_pick(struct request *request);
+enum request_event request_act_wait_for_worker(struct request *request);
 enum request_event request_act_send(struct request *request);
 enum request_event request_act_note_accepted(struct request *request);
 enum request_event request_act_note_started(struct request *request);

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "controller/monitoring.h"
+#include "controller/room.h"
 
 static enum request_end end_of(const struct request *request) {
     if (request->outcome == STATUS_OK)
@@ -35,6 +36,7 @@ void request_describe(struct request *request, struct record *out) {
         .duration_us = now_us - request->begun_us,
         .attempts = request->attempt,
         .timeouts = request->timeouts,
+        .waited_ms = room_waited_ms(request),
         .queue_us = request->queue_us,
         .first_token_us = request->first_token_us ? request->first_token_us - request->begun_us : -1,
         .inter_token_us = mean_inter_token_us(request, now_us),
@@ -43,6 +45,7 @@ void request_describe(struct request *request, struct record *out) {
         .panic = request->decision.panic,
         .candidates = (uint32_t)request->decision.candidates,
         .census = request->decision.census,
+        .explanation = request->decision.strategy ? &request->explanation : NULL,
         .tries = request->tries,
         .try_count = request->try_count,
         .message = failed ? request->failure.message : NULL,

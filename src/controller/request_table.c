@@ -22,7 +22,14 @@
 
 static const struct request_row table[REQUEST_STATE_COUNT][EVENT_COUNT] = {
     [REQUEST_NEW] = {[EVENT_START] = GO(ROUTING, pick)},
-    [REQUEST_ROUTING] = {[EVENT_PICKED] = GO(SENT, send), [EVENT_NO_WORKER] = GO(ENDED, reply_error)},
+    [REQUEST_ROUTING] = {[EVENT_PICKED] = GO(SENT, send),
+                         [EVENT_MUST_WAIT] = GO(WAITING, wait_for_worker),
+                         [EVENT_NO_WORKER] = GO(ENDED, reply_error)},
+    [REQUEST_WAITING] = {[EVENT_CALLED] = GO(ROUTING, pick),
+                         [EVENT_WAIT_OVER] = GO(ROUTING, pick),
+                         [EVENT_NO_WORKER] = GO(ENDED, reply_error),
+                         [EVENT_EVICTED] = GO(ENDED, reply_error),
+                         WHILE_WAITING},
     [REQUEST_SENT] = {[EVENT_ACCEPTED] = GO(ACCEPTED, note_accepted),
                       [EVENT_STARTED] = GO(ACCEPTED, note_started),
                       WHILE_RUNNING},

@@ -51,15 +51,16 @@ void openai_write_finish_chunk(struct buf *out, const struct openai_reply *reply
 void openai_write_usage_chunk(struct buf *out, const struct openai_reply *reply, const struct usage *usage);
 void openai_write_done(struct buf *out);
 /* An error after the stream has begun: an SSE event with the error object. */
-void openai_write_error_event(struct buf *out, const struct error *error);
+void openai_write_error_event(struct buf *out, const struct error *error, const struct buf *context);
 
 /* The whole body of a reply that is not streamed. */
 void openai_write_completion(struct buf *out, const struct openai_reply *reply, const char *text, size_t len,
                              enum finish_reason reason, const struct usage *usage);
 
-/* `{"error":{"message":...,"type":...,"param":...,"code":...,"retryable":...,"timestamp":...}}`; code is the
- * status's name, except model_not_found and context_length_exceeded, which clients know by these names. */
-void openai_write_error(struct buf *out, const struct error *error);
+/* `{"error":{"message":...,"type":...,"param":...,"code":...,"context":{...},"timestamp":...,"retryable":...}}`;
+ * code is the status's name, except model_not_found and context_length_exceeded, which clients know by these
+ * names. `context` is a whole JSON object, or NULL for an empty one. */
+void openai_write_error(struct buf *out, const struct error *error, const struct buf *context);
 
 struct openai_model {
     const char *id;

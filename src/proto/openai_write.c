@@ -112,7 +112,7 @@ static const char *api_code(enum status status) {
     return status_name(status);
 }
 
-void openai_write_error(struct buf *out, const struct error *error) {
+void openai_write_error(struct buf *out, const struct error *error, const struct buf *context) {
     json_append_str(
         out, "{\"error\":{\"message\":", error->message[0] ? error->message : status_text(error->status));
     json_append_str(out, ",\"type\":", status_api_type(error->status));
@@ -122,14 +122,19 @@ void openai_write_error(struct buf *out, const struct error *error) {
     else
         buf_append_str(out, "null");
     json_append_str(out, ",\"code\":", api_code(error->status));
-    buf_append_str(out, status_is_retryable(error->status) ? ",\"retryable\":true" : ",\"retryable\":false");
+    buf_append_str(out, ",\"context\":");
+    if (context && context->len > 0)
+        buf_append(out, context->data, context->len);
+    else
+        buf_append_str(out, "{}");
     json_append_int(out, ",\"timestamp\":", clock_wall_ms());
+    buf_append_str(out, status_is_retryable(error->status) ? ",\"retryable\":true" : ",\"retryable\":false");
     buf_append_str(out, "}}");
 }
 
-void openai_write_error_event(struct buf *out, const struct error *error) {
+void openai_write_error_event(struct buf *out, const struct error *error, const struct buf *context) {
     buf_append_str(out, "data: ");
-    openai_write_error(out, error);
+    openai_write_error(out, error, context);
     buf_append_str(out, "\n\n");
 }
 

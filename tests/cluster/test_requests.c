@@ -272,7 +272,7 @@ static void a_request_past_its_deadline_is_answered_and_stopped(void **state) {
     cluster_stop(&cluster);
 }
 
-static void a_full_worker_refuses_and_says_so(void **state) {
+static void where_nobody_may_wait_a_full_cluster_refuses_and_says_so(void **state) {
     (void)state;
     enum { CALLS = 12 };
     struct cluster cluster;
@@ -282,6 +282,7 @@ static void a_full_worker_refuses_and_says_so(void **state) {
     cluster.config.worker.fake_step_us = 10000;
     cluster.config.worker.max_batch_size = 2;
     cluster.config.worker.max_depth = 4;
+    cluster.config.routing.queue.requests_max = 0;
     cluster_start(&cluster, 1);
     for (size_t i = 0; i < CALLS; i++) {
         write_body(bodies[i], "crowd", "");
@@ -411,7 +412,7 @@ int main(void) {
         cmocka_unit_test(a_client_that_leaves_frees_its_slot_within_two_steps),
         cmocka_unit_test(a_client_that_reads_nothing_is_given_up),
         cmocka_unit_test(a_request_past_its_deadline_is_answered_and_stopped),
-        cmocka_unit_test(a_full_worker_refuses_and_says_so),
+        cmocka_unit_test(where_nobody_may_wait_a_full_cluster_refuses_and_says_so),
         cmocka_unit_test(a_frozen_worker_is_suspect_and_its_job_moves),
         cmocka_unit_test(a_draining_controller_finishes_what_runs),
         cmocka_unit_test(a_controller_that_must_stop_still_answers),

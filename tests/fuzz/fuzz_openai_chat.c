@@ -22,7 +22,7 @@ static void check_error(const struct error *error, enum status status) {
     must(error->status == status && error->message[0] != '\0');
     must(utf8_is_valid(error->message, strlen(error->message)));
     buf_init(&out, 0);
-    openai_write_error(&out, error);
+    openai_write_error(&out, error, NULL);
     must(!out.failed && utf8_is_valid(out.data, out.len));
     buf_release(&out);
 }

@@ -102,12 +102,15 @@ static void what_is_kept_does_not_change_with_what_it_was_copied_from(void **sta
     struct records records;
     struct request_try tries[2] = {{"w1", STATUS_ENGINE_ERROR, 5}, {"w2", STATUS_WORKER_TIMEOUT, 70}};
     char message[] = "all 2 tries failed";
+    struct route_explanation explanation = {.candidates = {{"w3", 0.5}}, .candidate_count = 1};
     assert_true(records_init(&records, 2));
     struct record record = numbered(1);
     record.tries = tries;
     record.try_count = 2;
     record.message = message;
+    record.explanation = &explanation;
     records_add(&records, &record, 0);
+    memset(&explanation, 0, sizeof(explanation));
     memset(tries, 0, sizeof(tries));
     memset(message, 'x', sizeof(message) - 1);
     const struct record *found = records_find(&records, "request-1");
@@ -116,6 +119,8 @@ static void what_is_kept_does_not_change_with_what_it_was_copied_from(void **sta
     assert_string_equal(found->tries[1].worker_id, "w2");
     assert_int_equal(found->tries[1].status, STATUS_WORKER_TIMEOUT);
     assert_string_equal(found->message, "all 2 tries failed");
+    assert_int_equal(found->explanation->candidate_count, 1);
+    assert_string_equal(found->explanation->candidates[0].worker_id, "w3");
     records_release(&records);
 }
 
@@ -202,12 +207,30 @@ static void a_record_costs_about_as_much_as_its_option_says(void **state) {
     assert_in_range(sizeof(struct record), 1, 768);
 }
 
+static void a_pick_is_explained_by_name(void **state) {
+    (void)state;
+    struct route_explanation explanation = {
+        .candidates = {{"w1", 0.25}, {"w2", 1}},
+        .candidate_count = 2,
+        .kept_out = {{"w3", ROUTE_FULL}, {"w4", ROUTE_SUSPECT}},
+        .kept_out_count = 2,
+    };
+    struct record record = numbered(1);
+    record.strategy = "least_requests";
+    record.explanation = &explanation;
+    assert_written(&record,
+                   "\"scores\":[{\"worker\":\"w1\",\"score\":0.25},{\"worker\":\"w2\",\"score\":1}]");
+    assert_written(&record, "\"leftOut\":[{\"worker\":\"w3\",\"reason\":\"full\"},"
+                            "{\"worker\":\"w4\",\"reason\":\"suspect\"}]");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(at_most_the_maximum_is_kept_and_the_oldest_go),
         cmocka_unit_test(the_newest_comes_first),
         cmocka_unit_test(a_record_is_dropped_five_minutes_after_its_end),
         cmocka_unit_test(a_maximum_of_zero_keeps_nothing),
+        cmocka_unit_test(a_pick_is_explained_by_name),
         cmocka_unit_test(what_is_kept_does_not_change_with_what_it_was_copied_from),
         cmocka_unit_test(a_failed_request_is_written_with_its_tries_and_its_error),
         cmocka_unit_test(a_request_under_way_has_its_state_and_no_end),

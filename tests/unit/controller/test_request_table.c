@@ -11,11 +11,11 @@
 
 static bool is_waiting(enum request_state state) {
     return state == REQUEST_SENT || state == REQUEST_ACCEPTED || state == REQUEST_STREAMING ||
-           state == REQUEST_BACKOFF;
+           state == REQUEST_BACKOFF || state == REQUEST_WAITING;
 }
 
 static bool is_running(enum request_state state) {
-    return is_waiting(state) && state != REQUEST_BACKOFF;
+    return is_waiting(state) && state != REQUEST_BACKOFF && state != REQUEST_WAITING;
 }
 
 static void every_step_has_an_action_and_leads_to_a_state(void **state) {

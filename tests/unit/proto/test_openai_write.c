@@ -132,11 +132,15 @@ static void an_error_tells_field_code_and_whether_to_retry(void **state) {
     error_set(&error, STATUS_REQUEST_VALIDATION_FAILED, "temperature",
               "%s must be a number from 0 to 2, not \"hot\"", "temperature");
     buf_init(&out, 0);
-    openai_write_error(&out, &error);
+    openai_write_error(&out, &error, NULL);
     mask_timestamp(&out);
     assert_golden(&out, "error");
+    struct buf context;
+    buf_init(&context, 0);
+    buf_append_str(&context, "{\"requestId\":\"chatcmpl-1\"}");
     buf_init(&out, 0);
-    openai_write_error_event(&out, &error);
+    openai_write_error_event(&out, &error, &context);
+    buf_release(&context);
     mask_timestamp(&out);
     assert_golden(&out, "error_event");
 }
@@ -146,7 +150,7 @@ static void an_error_without_message_explains_its_status(void **state) {
     const struct error error = {.status = STATUS_NO_WORKERS_AVAILABLE};
     struct buf out;
     buf_init(&out, 0);
-    openai_write_error(&out, &error);
+    openai_write_error(&out, &error, NULL);
     mask_timestamp(&out);
     assert_golden(&out, "error_without_message");
 }
@@ -165,7 +169,7 @@ static void every_status_can_be_written_and_two_have_names_that_clients_know(voi
         const struct error error = {.status = (enum status)i};
         struct buf out;
         buf_init(&out, 0);
-        openai_write_error(&out, &error);
+        openai_write_error(&out, &error, NULL);
         json_t *root = parse(&out);
         const json_t *object = json_object_get(root, "error");
         const char *code = json_string_value(json_object_get(object, "code"));
