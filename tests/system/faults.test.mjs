@@ -102,14 +102,27 @@ test('with_one_worker_the_client_is_told_how_it_failed_and_not_that_there_are_no
   await stopped(cluster);
 });
 
-test('when_all_workers_are_full_the_client_gets_503_and_is_told_to_come_back', async (t) => {
-  const cluster = await start(t, '--workers', 2, '--max-batch-size', 1, '--max-depth', 0);
+test('when_all_workers_are_full_and_nobody_may_wait_the_client_is_told_to_come_back', async (t) => {
+  const one = ['--max-batch-size', 1, '--max-depth', 0];
+  const cluster = await start(t, '--workers', 2, ...one, '--queue-max-requests', 0);
   const held = settled([1, 2].map((i) => cluster.ask(`[reply 100] ${i}`)));
   await until('both run', limit(2000), async () => (await cluster.load()).running === 2);
   const reply = await cluster.post({messages: user('[reply 2]')});
   assert.equal(reply.status, 503, reply.text);
   assert.ok(Number(reply.headers['retry-after']) > 0);
   assert.notEqual(reply.headers['x-should-retry'], 'false');
+  for (const one of await held) assert.equal(one.usage?.completion_tokens, 100, one.message);
+  await stopped(cluster);
+});
+
+test('when_all_workers_are_full_the_next_one_waits_and_is_served', async (t) => {
+  const cluster = await start(t, '--workers', 2, '--max-batch-size', 1, '--max-depth', 0);
+  const held = settled([1, 2].map((i) => cluster.ask(`[reply 100] ${i}`)));
+  await until('both run', limit(2000), async () => (await cluster.load()).running === 2);
+  assert.equal((await cluster.ask('[reply 2]')).usage.completion_tokens, 2);
+  const {waitingRoom, requests} = await cluster.get('/api/controller/metrics');
+  assert.equal(waitingRoom.entered, 1);
+  assert.equal(requests.retries, 0);
   for (const one of await held) assert.equal(one.usage?.completion_tokens, 100, one.message);
   await stopped(cluster);
 });
