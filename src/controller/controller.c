@@ -133,7 +133,8 @@ static void init_routing(struct controller *controller) {
     const struct config *config = controller->config;
     int64_t heartbeat_ms = config->discovery.heartbeat_interval_ms;
     registry_init(&controller->registry,
-                  &(struct registry_config){.suspect_after_ms = heartbeat_ms * 5 / 2,
+                  &(struct registry_config){.controller_id = controller->id,
+                                            .suspect_after_ms = heartbeat_ms * 5 / 2,
                                             .offline_after_ms = config->controller.worker_offline_timeout_ms,
                                             .forget_after_ms = FORGET_OFFLINE_MS,
                                             .hung_after_ms = config->discovery.hung_after_ms,

@@ -26,10 +26,10 @@
 enum {
     WIRE_VERSION = 1,
     WIRE_SUBJECT_MAX = 256,
-    WIRE_REQUEST_ID_MAX = 64,    /* [A-Za-z0-9_-]+: it is a subject token */
-    WIRE_CONTROLLER_ID_MAX = 64, /* likewise */
-    WIRE_EVENTS_MAX = 1024,      /* events in one message */
-    WIRE_TEXT_MAX = 64 * 1024,   /* text of one event, bytes */
+    WIRE_REQUEST_ID_MAX = 64, /* [A-Za-z0-9_-]+: it is a subject token */
+    WIRE_CONTROLLER_ID_MAX = CONTROLLER_ID_MAX,
+    WIRE_EVENTS_MAX = 1024,    /* events in one message */
+    WIRE_TEXT_MAX = 64 * 1024, /* text of one event, bytes */
 };
 
 #define WIRE_SUBJECT_REGISTER   "worker.register"

@@ -4,7 +4,8 @@
  *    "phase":"ready","uptimeMs":1000,
  *    "models":[{"name":"m","state":"ready","loadPercent":100,"contextTokens":4096,"slots":8,"parameters":1,
  *               "fileBytes":1}],
- *    "load":{"running":0,...}} */
+ *    "load":{"running":0,...},
+ *    "clients":[{"controller":"c1","jobs":3}]} */
 #include <stddef.h>
 #include <string.h>
 
@@ -98,6 +99,16 @@ static void append_load(struct buf *out, const struct worker_load *load) {
     buf_append_char(out, '}');
 }
 
+static void append_clients(struct buf *out, const struct worker_info *info) {
+    buf_append_str(out, ",\"clients\":[");
+    for (size_t i = 0; i < info->client_count; i++) {
+        json_append_str(out, i ? ",{\"controller\":" : "{\"controller\":", info->clients[i].controller_id);
+        json_append_int(out, ",\"jobs\":", info->clients[i].jobs);
+        buf_append_char(out, '}');
+    }
+    buf_append_char(out, ']');
+}
+
 static void append_members(struct buf *out, const struct worker_info *info) {
     json_append_str(out, "\"workerId\":", info->id);
     json_append_str(out, ",\"incarnation\":", info->incarnation);
@@ -108,6 +119,7 @@ static void append_members(struct buf *out, const struct worker_info *info) {
     json_append_int(out, ",\"uptimeMs\":", info->uptime_ms);
     append_models(out, info);
     append_load(out, &info->load);
+    append_clients(out, info);
 }
 
 void wire_write_worker_info(struct buf *out, const struct worker_info *info) {
@@ -196,6 +208,29 @@ static bool take_load(const json_t *root, struct worker_load *load, struct error
     return true;
 }
 
+static bool take_client(const json_t *object, struct worker_client *client, struct error *error) {
+    int64_t jobs;
+    if (!wire_take_id(object, "controller", client->controller_id, sizeof(client->controller_id), error) ||
+        !wire_take_int_or(object, "jobs", 0, INT32_MAX, 0, &jobs, error))
+        return false;
+    client->jobs = (int32_t)jobs;
+    return true;
+}
+
+static bool take_clients(const json_t *root, struct worker_info *info, struct error *error) {
+    const json_t *clients = json_object_get(root, "clients");
+    if (clients && (!json_is_array(clients) || json_array_size(clients) > WORKER_CLIENTS_MAX)) {
+        error_set(error, STATUS_PROTOCOL_ERROR, "clients", "clients must be an array of at most %d",
+                  WORKER_CLIENTS_MAX);
+        return false;
+    }
+    info->client_count = json_array_size(clients);
+    for (size_t i = 0; i < info->client_count; i++)
+        if (!take_client(json_array_get(clients, i), &info->clients[i], error))
+            return false;
+    return true;
+}
+
 static bool take_info(const json_t *root, struct worker_info *info, struct error *error) {
     int64_t pid;
     int phase = take_name(root, "phase", phase_name, WORKER_PHASE_DRAINING + 1, error);
@@ -208,7 +243,8 @@ static bool take_info(const json_t *root, struct worker_info *info, struct error
         return false;
     info->pid = (int32_t)pid;
     info->phase = (enum worker_phase)phase;
-    return take_models(root, info, error) && take_load(root, &info->load, error);
+    return take_models(root, info, error) && take_load(root, &info->load, error) &&
+           take_clients(root, info, error);
 }
 
 enum status wire_read_worker_info(const char *data, size_t len, struct worker_info *info,

@@ -13,6 +13,8 @@ enum {
     WORKER_ID_MAX = 64, /* bytes; [A-Za-z0-9_-]+ because it is a NATS subject token */
     WORKER_MODELS_MAX = 32,
     INCARNATION_CHARS = 12,
+    CONTROLLER_ID_MAX = 64, /* as WORKER_ID_MAX */
+    WORKER_CLIENTS_MAX = 16,
 };
 
 enum worker_phase {
@@ -55,6 +57,12 @@ struct worker_load {
     int64_t rss_bytes;
 };
 
+/* A controller that has jobs on the worker. */
+struct worker_client {
+    char controller_id[CONTROLLER_ID_MAX + 1];
+    int32_t jobs; /* accepted and not over */
+};
+
 struct worker_info {
     char id[WORKER_ID_MAX + 1];
     char incarnation[INCARNATION_CHARS + 1];
@@ -66,6 +74,9 @@ struct worker_info {
     struct model_info models[WORKER_MODELS_MAX];
     size_t model_count;
     struct worker_load load; /* of all models together */
+    struct worker_client
+        clients[WORKER_CLIENTS_MAX]; /* each once; of more controllers the rest is left out */
+    size_t client_count;
 };
 
 const char *worker_phase_name(enum worker_phase phase); /* "loading", "ready", "draining" */

@@ -162,12 +162,21 @@ static void watch_progress(struct registry_worker *worker, const struct worker_l
     worker->hung = config->hung_after_ms > 0 && now_ms - worker->progress_ms >= config->hung_after_ms;
 }
 
-static void set_gauge(struct worker_gauge *gauge, const struct worker_info *info, double pace) {
+/* Only what the worker itself counts for others: jobs of ours come and go between two heartbeats. */
+static int64_t count_others(const struct worker_info *info, const char *controller_id) {
+    int64_t jobs = 0;
+    for (size_t i = 0; i < info->client_count; i++)
+        if (!controller_id || strcmp(info->clients[i].controller_id, controller_id) != 0)
+            jobs += info->clients[i].jobs;
+    return jobs;
+}
+
+static void set_gauge(struct worker_gauge *gauge, const struct worker_info *info, const char *controller_id,
+                      double pace) {
     const struct worker_load *load = &info->load;
     gauge->slots = count_slots(info);
     set_leases(gauge, gauge->leases);
-    /* A job of ours may be on its way there: then it looks as if there was one less of the others. */
-    gauge->others = clamp_jobs((int64_t)load->running + load->queued - gauge->leases, 0);
+    gauge->others = clamp_jobs(count_others(info, controller_id), 0);
     gauge->pace = pace;
     gauge->kv_cells = load->kv_cells_total > 0 ? load->kv_cells_total : 0;
     double used = gauge->kv_cells > 0 ? (double)load->kv_cells_used / (double)gauge->kv_cells : 0;
@@ -183,7 +192,7 @@ static void take_info(struct registry *registry, struct registry_worker *worker,
     if (same_process)
         pace_update(&worker->pace, &worker->info.load, &info->load, count_slots(info),
                     now_ms - worker->heartbeat_ms, now_ms);
-    set_gauge(worker->gauge, info, worker->pace.tokens_per_s);
+    set_gauge(worker->gauge, info, registry->config.controller_id, worker->pace.tokens_per_s);
     set_rooms(worker, info);
     worker->info = *info;
     worker->heartbeat_ms = now_ms;

@@ -80,6 +80,8 @@ struct registry_worker {
 };
 
 struct registry_config {
+    const char
+        *controller_id; /* ours: jobs of others count beside our leases. Not owned; NULL: all are others */
     int64_t suspect_after_ms; /* without a heartbeat */
     int64_t offline_after_ms;
     int64_t forget_after_ms; /* offline workers are forgotten after that */

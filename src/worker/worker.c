@@ -37,6 +37,26 @@ static enum worker_phase phase_of(const struct worker *worker, const struct work
     return WORKER_PHASE_LOADING;
 }
 
+static void count_client(struct worker_info *info, const char *controller_id) {
+    size_t i = 0;
+    while (i < info->client_count && strcmp(info->clients[i].controller_id, controller_id) != 0)
+        i++;
+    if (i == WORKER_CLIENTS_MAX)
+        return;
+    if (i == info->client_count) {
+        info->client_count++;
+        snprintf(info->clients[i].controller_id, sizeof info->clients[i].controller_id, "%s", controller_id);
+    }
+    info->clients[i].jobs++;
+}
+
+static void count_clients(const struct worker *worker, struct worker_info *info) {
+    size_t cursor = 0;
+    void *value;
+    while (map_next(&worker->jobs, &cursor, NULL, &value))
+        count_client(info, ((const struct job *)value)->wire.controller_id);
+}
+
 void worker_get_info(const struct worker *worker, struct worker_info *out) {
     *out = (struct worker_info){
         .pid = getpid(),
@@ -60,6 +80,7 @@ void worker_get_info(const struct worker *worker, struct worker_info *out) {
         runner_get_info(worker->runners[i], &out->models[i]);
         runner_add_load(worker->runners[i], &out->load);
     }
+    count_clients(worker, out);
     out->phase = phase_of(worker, out);
 }
 

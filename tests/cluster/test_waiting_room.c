@@ -138,6 +138,9 @@ static void who_has_waited_for_long_enough_is_told_why(void **state) {
     cluster.config.routing.queue.timeout_ms = 300;
     cluster_start(&cluster, 1);
     occupy(&occupant, &cluster);
+    struct call worker = cluster_call(&cluster, "GET", "/api/cluster/workers/worker-1", NULL);
+    assert_non_null(strstr(worker.reply, "\"clients\":[{\"controller\":\"test\",\"jobs\":1}]"));
+    call_release(&worker);
     struct call call = cluster_call(&cluster, "POST", "/v1/chat/completions", CHAT("waits in vain", ""));
     assert_int_equal(call.status, 503);
     assert_non_null(strstr(call.reply, "\"code\":\"WORKER_OVERLOADED\""));

@@ -83,6 +83,11 @@ static void random_info(struct rng *rng, struct worker_info *info) {
         model->file_bytes = random_i64(rng);
     }
     random_load(rng, &info->load);
+    info->client_count = rng_below(rng, WORKER_CLIENTS_MAX + 1);
+    for (size_t i = 0; i < info->client_count; i++) {
+        rng_id(info->clients[i].controller_id, 1 + rng_below(rng, CONTROLLER_ID_MAX));
+        info->clients[i].jobs = random_i32(rng);
+    }
 }
 
 static void assert_same_model(const struct model_info *a, const struct model_info *b) {
@@ -127,6 +132,11 @@ static void assert_same_info(const struct worker_info *a, const struct worker_in
     for (size_t i = 0; i < a->model_count; i++)
         assert_same_model(&a->models[i], &b->models[i]);
     assert_same_load(&a->load, &b->load);
+    assert_int_equal(a->client_count, b->client_count);
+    for (size_t i = 0; i < a->client_count; i++) {
+        assert_string_equal(a->clients[i].controller_id, b->clients[i].controller_id);
+        assert_int_equal(a->clients[i].jobs, b->clients[i].jobs);
+    }
 }
 
 static void what_a_worker_tells_comes_back_as_it_was(void **state) {
@@ -233,6 +243,10 @@ static void members_that_are_wrong_are_named(void **state) {
         {LEAST ",\"load\":{\"running\":2147483648}}", "running"},
         {LEAST ",\"load\":{\"batchMax\":4294967296}}", "batchMax"},
         {LEAST ",\"load\":{\"progress\":\"1\"}}", "progress"},
+        {LEAST ",\"clients\":{}}", "clients"},
+        {LEAST ",\"clients\":[1]}", "controller"},
+        {LEAST ",\"clients\":[{\"controller\":\"a.b\"}]}", "controller"},
+        {LEAST ",\"clients\":[{\"controller\":\"a\",\"jobs\":-1}]}", "jobs"},
         {LEAST ",\"models\":[1]}", "state"},
         {LEAST ",\"models\":[{\"name\":\"m\"}]}", "state"},
         {LEAST ",\"models\":[{\"name\":\"m\",\"state\":\"hot\"}]}", "state"},
@@ -268,6 +282,20 @@ static void more_models_than_the_maximum_are_refused(void **state) {
     }
 }
 
+static void more_clients_than_the_maximum_are_refused(void **state) {
+    (void)state;
+    for (int count = WORKER_CLIENTS_MAX; count <= WORKER_CLIENTS_MAX + 1; count++) {
+        struct buf text;
+        buf_init(&text, 0);
+        buf_append_str(&text, LEAST ",\"clients\":[");
+        for (int i = 0; i < count; i++)
+            buf_append_str(&text, i ? ",{\"controller\":\"c\"}" : "{\"controller\":\"c\"}");
+        buf_append_str(&text, "]}");
+        assert_int_equal(accepts_info(text.data, text.len), count == WORKER_CLIENTS_MAX);
+        buf_release(&text);
+    }
+}
+
 static void clients_see_the_same_members_with_a_status(void **state) {
     (void)state;
     struct worker_info info = {.id = "w1",
@@ -290,7 +318,7 @@ static void clients_see_the_same_members_with_a_status(void **state) {
     assert_string_equal(object.data + strlen(object_begin) + members, object_end);
     buf_clear(&object);
     wire_write_worker_object(&object, &info, "online", NULL);
-    assert_string_equal(object.data + object.len - 2, "}}");
+    assert_string_equal(object.data + object.len - 2, "]}");
     buf_release(&wire);
     buf_release(&object);
 }
@@ -326,6 +354,7 @@ int main(void) {
         cmocka_unit_test(numbers_at_their_limits_come_back),
         cmocka_unit_test(members_that_are_wrong_are_named),
         cmocka_unit_test(more_models_than_the_maximum_are_refused),
+        cmocka_unit_test(more_clients_than_the_maximum_are_refused),
         cmocka_unit_test(clients_see_the_same_members_with_a_status),
         cmocka_unit_test(a_good_bye_comes_back_and_survives_harm),
     };

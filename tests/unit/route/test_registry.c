@@ -305,16 +305,21 @@ static void leases_are_counted_for_each_model(void **state) {
 static void a_model_is_full_when_slots_and_queue_are(void **state) {
     (void)state;
     static const struct {
-        int32_t queue_max, running, queued;
-        int32_t leases; /* that make it full: it has 4 slots, and 3 may wait */
-    } rows[] = {{100, 0, 0, 7}, {2, 0, 0, 6}, {0, 0, 0, 4}, {-5, 0, 0, 4}, {100, 4, 1, 2}, {100, 4, 9, 0}};
+        int32_t queue_max, ours, others; /* jobs, as the worker counts them for this controller and another */
+        int32_t leases;                  /* that make it full: it has 4 slots, and 3 may wait */
+    } rows[] = {{100, 0, 0, 7}, {2, 0, 0, 6},   {0, 0, 0, 4},   {-5, 0, 0, 4},
+                {100, 5, 0, 7}, {100, 0, 5, 2}, {100, 4, 5, 2}, {100, 0, 13, 0}};
+    struct registry_config ours = config;
+    ours.controller_id = "ours";
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct registry registry;
-        registry_init(&registry, &config);
+        registry_init(&registry, &ours);
         struct worker_info info = info_of("w1", "a");
         info.load.queue_max = rows[i].queue_max;
-        info.load.running = rows[i].running;
-        info.load.queued = rows[i].queued;
+        info.load.running = rows[i].ours + rows[i].others;
+        info.client_count = 2;
+        info.clients[0] = (struct worker_client){"ours", rows[i].ours};
+        info.clients[1] = (struct worker_client){"theirs", rows[i].others};
         beat(&registry, &info, 0);
         struct registry_worker *worker = registry_find(&registry, "w1");
         struct lease leases[8] = {0};

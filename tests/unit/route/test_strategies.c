@@ -236,7 +236,10 @@ static void jobs_of_other_controllers_count(void **state) {
     fleet_setup(&fleet, "smart", 5);
     struct registry_worker *taken = fleet_add_plain(&fleet, "taken", 4);
     struct registry_worker *free_one = fleet_add_plain(&fleet, "free", 4);
-    fleet_beat(&fleet, taken, &(struct worker_load){.running = 4, .queued = 6});
+    struct worker_info info = taken->info;
+    info.client_count = 1;
+    info.clients[0] = (struct worker_client){"another", 10};
+    fleet_add(&fleet, &info);
     struct lease lease = {0};
     for (int i = 0; i < 8; i++)
         assert_ptr_equal(fleet_send(&fleet, "[]", 2, &lease), free_one);
@@ -271,6 +274,9 @@ static void absurd_heartbeats_do_no_harm(void **state) {
     assert_true(fleet.decision.score > 0);
     struct worker_info full = fleet_info("full", INT32_MAX);
     full.load = (struct worker_load){.running = INT32_MAX, .queued = INT32_MAX, .queue_max = INT32_MIN};
+    full.client_count = 2;
+    full.clients[0] = (struct worker_client){"a", INT32_MAX};
+    full.clients[1] = (struct worker_client){"a", INT32_MAX};
     fleet_add(&fleet, &full);
     assert_ptr_equal(fleet_send(&fleet, "[]", 2, &lease), mad);
     assert_int_equal(fleet.decision.census.full, 1);
