@@ -102,7 +102,7 @@ static void limit_silence(struct request *request, int64_t limit_ms) {
 
 static void end_try(struct request *request, enum status status) {
     loop_timer_disarm(&request->try_timer);
-    breakers_end_try(request, status);
+    breakers_end(request->controller, &request->lease, &request->ticket, status);
     lease_give_back(&request->controller->registry, &request->lease);
 }
 
@@ -159,7 +159,7 @@ enum request_event request_act_pick(struct request *request) {
     struct error nobody;
     struct registry_worker *worker =
         router_pick(&controller->router, &route, &request->exclusion, clock_ms(), decision, &nobody);
-    if (worker && !breakers_begin_try(request, worker, decision->panic)) {
+    if (worker && !breakers_begin(controller, worker, route.model, decision->panic, &request->ticket)) {
         error_set(&nobody, STATUS_CIRCUIT_BREAKER_OPEN, NULL, "worker %s lets no job through",
                   worker->info.id);
         worker = NULL;
@@ -217,7 +217,7 @@ enum request_event request_act_send(struct request *request) {
  * worker's health, which its heartbeats tell. */
 enum request_event request_act_note_accepted(struct request *request) {
     bind_session(request);
-    breakers_renew(request, remaining_ms(request));
+    breakers_renew(request->controller, &request->lease, &request->ticket, remaining_ms(request));
     limit_silence(request, 0);
     return EVENT_NONE;
 }
@@ -229,7 +229,8 @@ enum request_event request_act_note_started(struct request *request) {
         request->queue_us = clock_us() - request->sent_us;
         latency_add(&controller->stats.queue, request->queue_us);
     }
-    breakers_renew(request, controller->config->routing.first_token_timeout_ms);
+    breakers_renew(controller, &request->lease, &request->ticket,
+                   controller->config->routing.first_token_timeout_ms);
     limit_silence(request, controller->config->routing.first_token_timeout_ms);
     return EVENT_NONE;
 }
@@ -237,7 +238,7 @@ enum request_event request_act_note_started(struct request *request) {
 static void note_try(struct request *request) {
     struct controller *controller = request->controller;
     struct registry_worker *worker = registry_find(&controller->registry, request->lease.worker_id);
-    if (worker && status_outcome(request->failure.status) == OUTCOME_FAILURE)
+    if (worker && status_is_failure(request->failure.status))
         worker->jobs_failed++;
     controller->stats.failed_tries[request->failure.status]++;
     if (request->try_count == ROUTE_TRIES_MAX)
@@ -288,6 +289,17 @@ static void note_timeout(struct request *request, enum request_timeout timeout) 
     request->controller->stats.timeouts[timeout]++;
 }
 
+/* While our own link is down nobody could have been heard. A worker that took the job and whose heartbeats
+ * come is well, and so is the way to it: what does not go on is the engine of that model. */
+static enum status status_of_timeout(const struct request *request, enum request_timeout timeout) {
+    const struct controller *controller = request->controller;
+    if (!transport_is_up(controller->transport))
+        return STATUS_NATS_ERROR;
+    const struct registry_worker *worker = registry_find(&controller->registry, request->lease.worker_id);
+    bool is_well = worker && worker->state == WORKER_ONLINE;
+    return is_well && timeout != TIMEOUT_ACKNOWLEDGEMENT ? STATUS_ENGINE_TIMEOUT : STATUS_WORKER_TIMEOUT;
+}
+
 enum request_event request_act_judge_timeout(struct request *request) {
     static const char *const waited_for[TIMEOUT_COUNT] = {[TIMEOUT_ACKNOWLEDGEMENT] = "its acknowledgement",
                                                           [TIMEOUT_FIRST_TOKEN] = "its first token",
@@ -296,9 +308,7 @@ enum request_event request_act_judge_timeout(struct request *request) {
                                    : request->queue_us >= 0 ? TIMEOUT_FIRST_TOKEN
                                                             : TIMEOUT_ACKNOWLEDGEMENT;
     note_timeout(request, timeout);
-    /* While our own link is down nobody could have been heard. */
-    enum status status =
-        transport_is_up(request->controller->transport) ? STATUS_WORKER_TIMEOUT : STATUS_NATS_ERROR;
+    enum status status = status_of_timeout(request, timeout);
     error_set(&request->failure, status, NULL, "worker %s did not send %s within %lld ms",
               request->lease.worker_id, waited_for[timeout], (long long)request->try_limit_ms);
     struct lease lease = request->lease;
@@ -378,7 +388,7 @@ enum request_event request_act_show_token(struct request *request) {
     if (request->next_index == 0) {
         request->try_first_token_us = clock_us();
         limit_silence(request, controller->config->routing.stall_timeout_ms);
-        breakers_first_token(request);
+        breakers_first_token(controller, &request->lease, &request->ticket);
     } else {
         request->last_heard_ms = clock_ms();
     }

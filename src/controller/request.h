@@ -51,7 +51,7 @@ struct request {
     uint32_t attempt;               /* 1..; 0 before the first */
     struct route_decision decision; /* of the newest pick */
     struct lease lease;
-    struct breaker_ticket ticket; /* of the worker's breaker, beside the lease */
+    struct guard_ticket ticket; /* of the breakers there, beside the lease */
     char incarnation[INCARNATION_CHARS + 1];
     uint32_t next_index;               /* of the token that must come next */
     char worker_id[WORKER_ID_MAX + 1]; /* kept when its lease is given back */

@@ -118,14 +118,14 @@ test('a_hung_engine_ends_the_try_after_the_stall_limit_and_the_cluster_still_sto
   const cluster = await start(t, '--workers', 2, '--stall-timeout-ms', 500);
   const reply = await cluster.post({messages: user('[hang at 3] [reply 9]')});
   assert.equal(reply.status, 502, reply.text);
-  assert.equal(reply.json.error.message.match(/WORKER_TIMEOUT/g).length, 2);
+  assert.equal(reply.json.error.message.match(/ENGINE_TIMEOUT/g).length, 2);
   await stopped(cluster);
 });
 
 test('a_stream_whose_engine_hangs_ends_with_an_error_event', async (t) => {
   const cluster = await start(t, '--stall-timeout-ms', 500);
   const stream = await cluster.stream('[hang at 5] [reply 9]');
-  assert.equal(stream.error.code, 'WORKER_TIMEOUT');
+  assert.equal(stream.error.code, 'ENGINE_TIMEOUT');
   assert.ok(stream.contents.length >= 3);
   await stopped(cluster);
 });
