@@ -49,6 +49,11 @@ enum outcome status_outcome(enum status status) {
     return row_of(status)->outcome;
 }
 
+bool status_is_failure(enum status status) {
+    enum outcome outcome = status_outcome(status);
+    return outcome == OUTCOME_WORKER_FAILURE || outcome == OUTCOME_MODEL_FAILURE;
+}
+
 enum status status_from_name(const char *name, enum status fallback) {
     if (!name)
         return fallback;

@@ -11,7 +11,11 @@
 /* What the end of a job says about the worker that ran it. */
 enum outcome {
     OUTCOME_SUCCESS,
-    OUTCOME_FAILURE, /* the worker is to blame: counts against it */
+    OUTCOME_WORKER_FAILURE, /* its process or the way to it: counts against all that it serves */
+    /* The model's engine there: counts against that model on that worker. So does a job that does not go on:
+     * a worker that cannot be reached shows by its heartbeats, and one that does not take jobs is suspect at
+     * once. */
+    OUTCOME_MODEL_FAILURE,
     OUTCOME_NEUTRAL, /* client error, overload, cancelled, our own link: says nothing about its health */
 };
 
@@ -43,9 +47,9 @@ enum outcome {
       "the same request was the last that two workers did before they died")                                 \
     X(INTERNAL_ERROR, 500, "server_error", false, NEUTRAL,                                                   \
       "a defect or an exhausted resource of the controller")                                                 \
-    X(ENGINE_ERROR, 500, "server_error", true, FAILURE, "the engine failed while it ran the job")            \
+    X(ENGINE_ERROR, 500, "server_error", true, MODEL_FAILURE, "the engine failed while it ran the job")      \
     X(MODEL_LOAD_FAILED, 500, "server_error", true, NEUTRAL, "the worker could not load the model")          \
-    X(PROTOCOL_ERROR, 502, "server_error", true, FAILURE,                                                    \
+    X(PROTOCOL_ERROR, 502, "server_error", true, WORKER_FAILURE,                                             \
       "a message of the worker is malformed or out of order")                                                \
     X(ALL_RETRIES_EXHAUSTED, 502, "server_error", false, NEUTRAL, "every worker that was tried failed")      \
     X(NO_WORKERS_AVAILABLE, 503, "server_error", false, NEUTRAL, "no worker can take the request now")       \
@@ -61,10 +65,11 @@ enum outcome {
       "the controller holds its maximum of requests")                                                        \
     X(MODEL_NOT_LOADED, 503, "server_error", true, NEUTRAL, "the worker does not have the model loaded")     \
     X(WORKER_UNAVAILABLE, 503, "server_error", true, NEUTRAL, "nobody answers at the worker's address")      \
-    X(WORKER_OFFLINE, 503, "server_error", true, FAILURE,                                                    \
+    X(WORKER_OFFLINE, 503, "server_error", true, WORKER_FAILURE,                                             \
       "the worker died or fell silent while it had the job")                                                 \
     X(NATS_ERROR, 503, "server_error", true, NEUTRAL, "the controller's own link to NATS is down")           \
-    X(WORKER_TIMEOUT, 504, "server_error", true, FAILURE, "the worker did not answer in time")               \
+    X(WORKER_TIMEOUT, 504, "server_error", true, MODEL_FAILURE,                                              \
+      "the worker did not take the job, or did not go on with it, in time")                                  \
     X(DEADLINE_EXCEEDED, 504, "server_error", false, NEUTRAL, "the request's total time is spent")           \
     X(CONFIG_INVALID, 500, "server_error", false, NEUTRAL, "the configuration is wrong")                     \
     X(START_FAILED, 500, "server_error", false, NEUTRAL, "a part of the process could not be started")
@@ -76,13 +81,14 @@ enum status {
         STATUS_COUNT
 };
 
-/* All four take any value of the enum; a value outside it is a defect and aborts. */
+/* All take any value of the enum; a value outside it is a defect and aborts. */
 const char *status_name(enum status status);
 int status_http(enum status status);
 const char *status_api_type(enum status status);
 const char *status_text(enum status status);
 bool status_is_retryable(enum status status);
 enum outcome status_outcome(enum status status);
+bool status_is_failure(enum status status); /* of the worker or of the model there */
 
 /* The status of that name, or `fallback` for a name that this version does not know. */
 enum status status_from_name(const char *name, enum status fallback);

@@ -10,8 +10,10 @@ static const char *outcome_name(enum outcome outcome) {
     switch (outcome) {
     case OUTCOME_SUCCESS:
         return "success";
-    case OUTCOME_FAILURE:
-        return "failure";
+    case OUTCOME_WORKER_FAILURE:
+        return "failure of the worker";
+    case OUTCOME_MODEL_FAILURE:
+        return "failure of the model there";
     case OUTCOME_NEUTRAL:
         return "neutral";
     }

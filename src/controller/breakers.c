@@ -10,83 +10,141 @@ static const struct breaker_config *config_of(const struct controller *controlle
     return &controller->registry.config.breaker;
 }
 
-static struct registry_worker *worker_of(const struct request *request) {
-    return registry_find(&request->controller->registry, request->lease.worker_id);
-}
-
-static void log_change(const struct registry_worker *worker) {
-    const struct breaker *breaker = &worker->breaker;
-    log_warn("circuit breaker", F_STR("worker", worker->info.id),
+static void log_change(const struct registry_worker *worker, const char *model,
+                       const struct breaker *breaker) {
+    log_warn("circuit breaker", F_STR("worker", worker->info.id), F_STR("model", model),
              F_STR("state", breaker_state_name(breaker->state)),
              F_INT("failures_in_row", breaker_failures_in_row(breaker)),
              F_STR("last_failure", status_name(breaker->last_failure)), F_INT("open_ms", breaker->open_ms));
 }
 
-static void note(struct registry_worker *worker, bool changed) {
-    registry_note_breaker(worker, clock_ms());
-    if (changed)
-        log_change(worker);
+/* The breakers of one job's worker and model, and how they were before a call that may change them. */
+struct change {
+    struct registry_worker *worker;
+    struct worker_model *model; /* NULL: the worker does not name it any more */
+    struct guard guard;
+    uint64_t worker_generation;
+    uint64_t model_generation;
+};
+
+static struct change begin_change(struct registry_worker *worker, struct worker_model *model) {
+    return (struct change){.worker = worker,
+                           .model = model,
+                           .guard = worker_guard(worker, model),
+                           .worker_generation = worker->breaker.generation,
+                           .model_generation = model ? model->breaker.generation : 0};
 }
 
-bool breakers_begin_try(struct request *request, struct registry_worker *worker, bool panic) {
-    struct controller *controller = request->controller;
-    uint64_t generation = worker->breaker.generation;
-    bool acquired = breaker_acquire(&worker->breaker, config_of(controller), panic, clock_ms(),
-                                    &controller->rng, &request->ticket);
-    note(worker, worker->breaker.generation != generation);
+/* How many of them have opened. */
+static uint32_t end_change(const struct change *change) {
+    struct registry_worker *worker = change->worker;
+    struct worker_model *model = change->model;
+    uint32_t opened = 0;
+    registry_note_breakers(worker, clock_ms());
+    if (worker->breaker.generation != change->worker_generation) {
+        log_change(worker, NULL, &worker->breaker);
+        opened += worker->breaker.state == BREAKER_OPEN;
+    }
+    if (model && model->breaker.generation != change->model_generation) {
+        log_change(worker, worker->info.models[model - worker->models].name, &model->breaker);
+        opened += model->breaker.state == BREAKER_OPEN;
+    }
+    return opened;
+}
+
+bool breakers_begin(struct controller *controller, struct registry_worker *worker, const char *model,
+                    bool panic, struct guard_ticket *ticket) {
+    struct change change = begin_change(worker, worker_model_find(worker, model));
+    bool acquired =
+        guard_acquire(&change.guard, config_of(controller), panic, clock_ms(), &controller->rng, ticket);
+    end_change(&change);
     return acquired;
 }
 
-void breakers_renew(struct request *request, int64_t silence_ms) {
-    struct registry_worker *worker = worker_of(request);
-    if (worker)
-        breaker_renew(&worker->breaker, &request->ticket, silence_ms > 1 ? silence_ms : 1, clock_ms());
+void breakers_renew(struct controller *controller, const struct lease *lease,
+                    const struct guard_ticket *ticket, int64_t silence_ms) {
+    struct registry_worker *worker = registry_find(&controller->registry, lease->worker_id);
+    if (!worker)
+        return;
+    struct guard guard = worker_guard(worker, lease_model(&controller->registry, lease));
+    guard_renew(&guard, ticket, silence_ms > 1 ? silence_ms : 1, clock_ms());
 }
 
-void breakers_first_token(struct request *request) {
-    struct controller *controller = request->controller;
-    struct registry_worker *worker = worker_of(request);
-    if (worker)
-        note(worker, breaker_first_token(&worker->breaker, config_of(controller), &request->ticket,
-                                         clock_ms(), &controller->rng));
+void breakers_first_token(struct controller *controller, const struct lease *lease,
+                          struct guard_ticket *ticket) {
+    struct registry_worker *worker = registry_find(&controller->registry, lease->worker_id);
+    if (!worker)
+        return;
+    struct change change = begin_change(worker, lease_model(&controller->registry, lease));
+    guard_first_token(&change.guard, config_of(controller), ticket, clock_ms(), &controller->rng);
+    end_change(&change);
 }
 
-void breakers_end_try(struct request *request, enum status status) {
-    struct controller *controller = request->controller;
-    struct registry_worker *worker = worker_of(request);
-    if (worker)
-        note(worker, breaker_report(&worker->breaker, config_of(controller), &request->ticket, status,
-                                    clock_ms(), &controller->rng));
-    request->ticket = (struct breaker_ticket){0};
+uint32_t breakers_end(struct controller *controller, const struct lease *lease, struct guard_ticket *ticket,
+                      enum status status) {
+    uint32_t opened = 0;
+    struct registry_worker *worker = registry_find(&controller->registry, lease->worker_id);
+    if (worker) {
+        struct change change = begin_change(worker, lease_model(&controller->registry, lease));
+        guard_report(&change.guard, config_of(controller), ticket, status, clock_ms(), &controller->rng);
+        opened = end_change(&change);
+    }
+    *ticket = (struct guard_ticket){0};
+    return opened;
+}
+
+static void tick_worker(struct controller *controller, struct registry_worker *worker) {
+    const struct breaker_config *config = config_of(controller);
+    int64_t now_ms = clock_ms();
+    if (breaker_tick(&worker->breaker, config, now_ms, &controller->rng))
+        log_change(worker, NULL, &worker->breaker);
+    for (size_t i = 0; i < worker->info.model_count; i++)
+        if (breaker_tick(&worker->models[i].breaker, config, now_ms, &controller->rng))
+            log_change(worker, worker->info.models[i].name, &worker->models[i].breaker);
+    registry_note_breakers(worker, now_ms);
 }
 
 void breakers_tick(struct controller *controller) {
-    int64_t now_ms = clock_ms();
-    for (size_t i = 0; i < controller->registry.count; i++) {
-        struct registry_worker *worker = controller->registry.workers[i];
-        note(worker, breaker_tick(&worker->breaker, config_of(controller), now_ms, &controller->rng));
-    }
+    for (size_t i = 0; i < controller->registry.count; i++)
+        tick_worker(controller, controller->registry.workers[i]);
 }
 
-static void write_breaker(struct buf *out, const struct registry_worker *worker, int64_t now_ms) {
-    const struct breaker *breaker = &worker->breaker;
-    buf_append_json(out, worker->info.id, strlen(worker->info.id));
+static unsigned long long failures_of(const struct breaker *breaker) {
+    return breaker->outcomes[OUTCOME_WORKER_FAILURE] + breaker->outcomes[OUTCOME_MODEL_FAILURE];
+}
+
+/* The fields of one breaker, without braces. */
+static void write_fields(struct buf *out, const struct breaker *breaker, int64_t now_ms) {
     buf_printf(out,
-               ":{\"state\":\"%s\",\"failureCount\":%lld,\"openings\":%lld,\"remainingMs\":%lld,"
+               "\"state\":\"%s\",\"failureCount\":%lld,\"openings\":%lld,\"remainingMs\":%lld,"
                "\"sharePercent\":%lld,",
                breaker_state_name(breaker->state), (long long)breaker_failures_in_row(breaker),
                (long long)breaker->opened, (long long)breaker_remaining_ms(breaker, now_ms),
                (long long)breaker_share(breaker, now_ms));
     buf_printf(out, "\"outcomes\":{\"success\":%llu,\"failure\":%llu,\"neutral\":%llu,\"late\":%llu},",
-               (unsigned long long)breaker->outcomes[OUTCOME_SUCCESS],
-               (unsigned long long)breaker->outcomes[OUTCOME_FAILURE],
+               (unsigned long long)breaker->outcomes[OUTCOME_SUCCESS], failures_of(breaker),
                (unsigned long long)breaker->outcomes[OUTCOME_NEUTRAL], (unsigned long long)breaker->late);
     if (breaker->last_failure == STATUS_OK)
-        buf_append_str(out, "\"lastFailure\":null,\"lastFailureTime\":null}");
+        buf_append_str(out, "\"lastFailure\":null,\"lastFailureTime\":null");
     else
-        buf_printf(out, "\"lastFailure\":\"%s\",\"lastFailureTime\":%lld}",
-                   status_name(breaker->last_failure),
+        buf_printf(out, "\"lastFailure\":\"%s\",\"lastFailureTime\":%lld", status_name(breaker->last_failure),
                    (long long)(clock_wall_ms() - (now_ms - breaker->last_failure_ms)));
+}
+
+static void write_worker(struct buf *out, const struct registry_worker *worker, int64_t now_ms) {
+    buf_append_json(out, worker->info.id, strlen(worker->info.id));
+    buf_append_str(out, ":{");
+    write_fields(out, &worker->breaker, now_ms);
+    buf_append_str(out, ",\"models\":{");
+    for (size_t i = 0; i < worker->info.model_count; i++) {
+        if (i)
+            buf_append_char(out, ',');
+        buf_append_json(out, worker->info.models[i].name, strlen(worker->info.models[i].name));
+        buf_append_str(out, ":{");
+        write_fields(out, &worker->models[i].breaker, now_ms);
+        buf_append_char(out, '}');
+    }
+    buf_append_str(out, "}}");
 }
 
 void breakers_api_list(struct controller *controller, struct http_exchange *exchange,
@@ -97,7 +155,7 @@ void breakers_api_list(struct controller *controller, struct http_exchange *exch
     for (size_t i = 0; i < controller->registry.count; i++) {
         if (i)
             buf_append_char(&body, ',');
-        write_breaker(&body, controller->registry.workers[i], clock_ms());
+        write_worker(&body, controller->registry.workers[i], clock_ms());
     }
     buf_append_char(&body, '}');
     http_reply(exchange, 200, "application/json", body.data, body.len);
@@ -106,36 +164,56 @@ void breakers_api_list(struct controller *controller, struct http_exchange *exch
 
 enum action { ACTION_OPEN, ACTION_CLOSE, ACTION_RESET, ACTION_COUNT };
 
-static enum action read_action(const struct http_exchange *exchange) {
+static enum action action_of(const char *name) {
     static const char *const names[ACTION_COUNT] = {"open", "close", "reset"};
-    size_t len;
-    const char *body = http_body(exchange, &len);
-    json_t *root = json_loadb(body, len, 0, NULL);
-    const char *name = json_string_value(json_object_get(root, "action"));
     int action = 0;
     while (action < ACTION_COUNT && (!name || strcmp(names[action], name) != 0))
         action++;
-    json_decref(root);
     return (enum action)action;
+}
+
+static void act(struct registry_worker *worker, const char *model, struct breaker *breaker,
+                enum action action) {
+    if (action == ACTION_RESET)
+        breaker_reset(breaker, clock_ms());
+    else
+        breaker_force(breaker, action == ACTION_OPEN ? BREAKER_FORCED_OPEN : BREAKER_FORCED_CLOSED);
+    registry_note_breakers(worker, clock_ms());
+    log_change(worker, model, breaker);
+}
+
+/* `root` is the body: {"action":"open","model":"name"}; without a model the worker's own breaker is meant. */
+static enum status set_breaker(struct controller *controller, const char *worker_id, const json_t *root,
+                               struct error *error) {
+    struct registry_worker *worker = registry_find(&controller->registry, worker_id);
+    if (!worker)
+        return error_set(error, STATUS_WORKER_NOT_FOUND, NULL, "the worker \"%s\" is not known here",
+                         worker_id);
+    enum action action = action_of(json_string_value(json_object_get(root, "action")));
+    if (action == ACTION_COUNT)
+        return error_set(error, STATUS_REQUEST_VALIDATION_FAILED, "action",
+                         "the body must be {\"action\":\"open\"}, \"close\" or \"reset\"");
+    const json_t *member = json_object_get(root, "model");
+    if (member && !json_is_string(member))
+        return error_set(error, STATUS_REQUEST_VALIDATION_FAILED, "model", "must be the name of a model");
+    const char *name = json_string_value(member);
+    struct worker_model *model = name ? worker_model_find(worker, name) : NULL;
+    if (name && !model)
+        return error_set(error, STATUS_MODEL_NOT_FOUND, "model", "worker %s does not serve the model \"%s\"",
+                         worker_id, name);
+    act(worker, name, model ? &model->breaker : &worker->breaker, action);
+    return STATUS_OK;
 }
 
 void breakers_api_set(struct controller *controller, struct http_exchange *exchange, const char *rest) {
     struct error error;
-    struct registry_worker *worker = registry_find(&controller->registry, rest);
-    enum action action = read_action(exchange);
-    if (!worker || action == ACTION_COUNT) {
-        if (!worker)
-            error_set(&error, STATUS_WORKER_NOT_FOUND, NULL, "the worker \"%s\" is not known here", rest);
-        else
-            error_set(&error, STATUS_REQUEST_VALIDATION_FAILED, "action",
-                      "the body must be {\"action\":\"open\"}, \"close\" or \"reset\"");
-        controller_reply_error(exchange, &error);
-        return;
-    }
-    if (action == ACTION_RESET)
-        breaker_reset(&worker->breaker, clock_ms());
+    size_t len;
+    const char *body = http_body(exchange, &len);
+    json_t *root = json_loadb(body, len, 0, NULL);
+    enum status status = set_breaker(controller, rest, root, &error);
+    json_decref(root);
+    if (status == STATUS_OK)
+        breakers_api_list(controller, exchange, "");
     else
-        breaker_force(&worker->breaker, action == ACTION_OPEN ? BREAKER_FORCED_OPEN : BREAKER_FORCED_CLOSED);
-    note(worker, true);
-    breakers_api_list(controller, exchange, "");
+        controller_reply_error(exchange, &error);
 }

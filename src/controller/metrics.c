@@ -230,6 +230,41 @@ static void expose_room(struct buf *out, const struct waiting_room *room) {
                        "Requests that gave way in it to those of higher priority.", room->stats.evicted);
 }
 
+static uint64_t model_breaker_state(const struct worker_model *model) {
+    return model->breaker.state;
+}
+static uint64_t model_breaker_opened(const struct worker_model *model) {
+    return model->breaker.opened;
+}
+static uint64_t model_leases(const struct worker_model *model) {
+    return (uint64_t)model->leases;
+}
+
+static void expose_worker_models(struct buf *out, const struct registry *registry) {
+    static const struct {
+        const char *name, *type, *help;
+        uint64_t (*value)(const struct worker_model *model);
+    } metrics[] = {
+        {"mlx_controller_model_leases", "gauge", "Jobs of this controller for the model on the worker.",
+         model_leases},
+        {"mlx_controller_model_breaker_state", "gauge",
+         "The model's own breaker on the worker: 0 closed, 1 open, 2 half open, 3 forced open, 4 forced "
+         "closed.",
+         model_breaker_state},
+        {"mlx_controller_model_breaker_opened_total", "counter",
+         "Times the model's circuit breaker on the worker opened.", model_breaker_opened},
+    };
+    for (size_t m = 0; m < ARRAY_LEN(metrics) && registry->count > 0; m++) {
+        prometheus_head(out, metrics[m].name, metrics[m].type, metrics[m].help);
+        for (size_t w = 0; w < registry->count; w++) {
+            const struct registry_worker *worker = registry->workers[w];
+            for (size_t i = 0; i < worker->info.model_count; i++)
+                prometheus_labelled2(out, metrics[m].name, "worker", worker->info.id, "model",
+                                     worker->info.models[i].name, metrics[m].value(&worker->models[i]));
+        }
+    }
+}
+
 static void expose_http(struct buf *out, const struct controller *controller) {
     struct http_stats http;
     http_server_stats(controller->http, &http);
@@ -317,6 +352,7 @@ void metrics_api_prometheus(struct controller *controller, struct http_exchange 
     expose_latencies(&body, &controller->stats);
     expose_workers(&body, &controller->registry);
     expose_room(&body, &controller->room);
+    expose_worker_models(&body, &controller->registry);
     expose_routing(&body, controller);
     expose_http(&body, controller);
     expose_nats(&body, controller);

@@ -8,9 +8,35 @@ void prometheus_sample(struct buf *out, const char *name, uint64_t value) {
     buf_printf(out, "%s %llu\n", name, (unsigned long long)value);
 }
 
+/* Others choose the names of models. */
+static void append_label(struct buf *out, const char *label, const char *value) {
+    buf_printf(out, "%s=\"", label);
+    for (; *value; value++) {
+        if (*value == '\n') {
+            buf_append_str(out, "\\n");
+            continue;
+        }
+        if (*value == '"' || *value == '\\')
+            buf_append_char(out, '\\');
+        buf_append_char(out, *value);
+    }
+    buf_append_char(out, '"');
+}
+
 void prometheus_labelled(struct buf *out, const char *name, const char *label, const char *label_value,
                          uint64_t value) {
-    buf_printf(out, "%s{%s=\"%s\"} %llu\n", name, label, label_value, (unsigned long long)value);
+    buf_printf(out, "%s{", name);
+    append_label(out, label, label_value);
+    buf_printf(out, "} %llu\n", (unsigned long long)value);
+}
+
+void prometheus_labelled2(struct buf *out, const char *name, const char *label, const char *label_value,
+                          const char *label2, const char *label2_value, uint64_t value) {
+    buf_printf(out, "%s{", name);
+    append_label(out, label, label_value);
+    buf_append_char(out, ',');
+    append_label(out, label2, label2_value);
+    buf_printf(out, "} %llu\n", (unsigned long long)value);
 }
 
 void prometheus_counter(struct buf *out, const char *name, const char *help, uint64_t value) {

@@ -113,7 +113,7 @@ void request_limit_silence(struct request *request, int64_t limit_ms) {
 
 static void end_try(struct request *request, enum status status) {
     loop_timer_disarm(&request->try_timer);
-    breakers_end_try(request, status);
+    request->breaker_trips += breakers_end(request->controller, &request->lease, &request->ticket, status);
     if (!request->lease.generation)
         return;
     if (status == STATUS_OK)
@@ -215,7 +215,7 @@ static struct registry_worker *find_worker(struct request *request, const struct
     struct registry_worker *worker =
         router_pick(&controller->router, route, &request->exclusion, clock_ms(), decision, why);
     router_explain(&controller->router, route, &request->explanation);
-    if (!worker || breakers_begin_try(request, worker, decision->panic))
+    if (!worker || breakers_begin(controller, worker, route->model, decision->panic, &request->ticket))
         return worker;
     error_set(why, STATUS_CIRCUIT_BREAKER_OPEN, NULL, "worker %s lets no job through", worker->info.id);
     return NULL;
@@ -298,7 +298,7 @@ enum request_event request_act_send(struct request *request) {
  * worker's health, which its heartbeats tell. */
 enum request_event request_act_note_accepted(struct request *request) {
     request_bind_session(request);
-    breakers_renew(request, remaining_ms(request));
+    breakers_renew(request->controller, &request->lease, &request->ticket, remaining_ms(request));
     request_limit_silence(request, 0);
     return EVENT_NONE;
 }
@@ -310,7 +310,8 @@ enum request_event request_act_note_started(struct request *request) {
         request->queue_us = clock_us() - request->sent_us;
         latency_add(&controller->stats.queue, request->queue_us);
     }
-    breakers_renew(request, controller->config->routing.first_token_timeout_ms);
+    breakers_renew(controller, &request->lease, &request->ticket,
+                   controller->config->routing.first_token_timeout_ms);
     request_limit_silence(request, controller->config->routing.first_token_timeout_ms);
     return EVENT_NONE;
 }
@@ -318,7 +319,7 @@ enum request_event request_act_note_started(struct request *request) {
 static void note_try(struct request *request) {
     struct controller *controller = request->controller;
     struct registry_worker *worker = registry_find(&controller->registry, request->lease.worker_id);
-    if (worker && status_outcome(request->failure.status) == OUTCOME_FAILURE)
+    if (worker && status_is_failure(request->failure.status))
         worker->jobs_failed++;
     controller->stats.failed_tries[request->failure.status]++;
     if (request->try_count == ROUTE_TRIES_MAX)

@@ -60,7 +60,7 @@ struct request {
     struct route_decision decision;       /* of the newest pick */
     struct route_explanation explanation; /* likewise */
     struct lease lease;
-    struct breaker_ticket ticket; /* of the worker's breaker, beside the lease */
+    struct guard_ticket ticket; /* of the breakers there, beside the lease */
     char incarnation[INCARNATION_CHARS + 1];
     uint32_t next_index;               /* of the token that must come next */
     char worker_id[WORKER_ID_MAX + 1]; /* kept when its lease is given back */
@@ -83,6 +83,7 @@ struct request {
     struct request_try tries[ROUTE_TRIES_MAX];
     size_t try_count;
     uint32_t timeouts;
+    uint32_t breaker_trips; /* circuit breakers that its failed tries opened */
     int64_t worker_deaths;
     int64_t refusals; /* by workers that were full */
 

@@ -64,7 +64,7 @@ enum request_event request_act_show_token(struct request *request) {
     if (request->next_index == 0) {
         request->try_first_token_us = clock_us();
         request_limit_silence(request, controller->config->routing.stall_timeout_ms);
-        breakers_first_token(request);
+        breakers_first_token(controller, &request->lease, &request->ticket);
     } else {
         request->last_heard_ms = clock_ms();
     }

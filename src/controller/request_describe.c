@@ -36,6 +36,7 @@ void request_describe(struct request *request, struct record *out) {
         .duration_us = now_us - request->begun_us,
         .attempts = request->attempt,
         .timeouts = request->timeouts,
+        .breaker_trips = request->breaker_trips,
         .waited_ms = room_waited_ms(request),
         .queue_us = request->queue_us,
         .first_token_us = request->first_token_us ? request->first_token_us - request->begun_us : -1,

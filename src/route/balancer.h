@@ -36,7 +36,7 @@ int64_t route_tokens_estimate(const struct route_request *request);
 /* A worker that may get it. */
 struct route_candidate {
     const struct worker_gauge *gauge;
-    const struct worker_model *model;
+    struct worker_model *model;
     int32_t context_tokens; /* of the model there, for each slot */
 };
 

@@ -277,19 +277,14 @@ bool breaker_first_token(struct breaker *breaker, const struct breaker_config *c
     return start_succeeded(breaker, config, ticket, now_ms);
 }
 
-bool breaker_report(struct breaker *breaker, const struct breaker_config *config,
-                    struct breaker_ticket *ticket, enum status status, int64_t now_ms, struct rng *rng) {
+static bool end_ticket(struct breaker *breaker, const struct breaker_config *config,
+                       struct breaker_ticket *ticket, enum outcome outcome, int64_t now_ms, struct rng *rng) {
     bool changed = settle(breaker, config, now_ms, rng);
     struct breaker_ticket ended = *ticket;
     *ticket = (struct breaker_ticket){0};
     if (!ended.generation)
         return changed;
-    enum outcome outcome = status_outcome(status);
     breaker->outcomes[outcome]++;
-    if (outcome == OUTCOME_FAILURE) {
-        breaker->last_failure = status;
-        breaker->last_failure_ms = now_ms;
-    }
     if (ended.generation != breaker->generation) {
         breaker->late++;
         return changed;
@@ -297,12 +292,29 @@ bool breaker_report(struct breaker *breaker, const struct breaker_config *config
     switch (outcome) {
     case OUTCOME_SUCCESS:
         return job_succeeded(breaker, config, &ended, now_ms);
-    case OUTCOME_FAILURE:
+    case OUTCOME_WORKER_FAILURE:
+    case OUTCOME_MODEL_FAILURE:
         return job_failed(breaker, config, &ended, now_ms, rng);
     case OUTCOME_NEUTRAL:
         break;
     }
     return job_told_nothing(breaker, &ended, now_ms);
+}
+
+bool breaker_report(struct breaker *breaker, const struct breaker_config *config,
+                    struct breaker_ticket *ticket, enum status status, int64_t now_ms, struct rng *rng) {
+    bool counts = ticket->generation && status_is_failure(status);
+    bool changed = end_ticket(breaker, config, ticket, status_outcome(status), now_ms, rng);
+    if (counts) {
+        breaker->last_failure = status;
+        breaker->last_failure_ms = now_ms;
+    }
+    return changed;
+}
+
+bool breaker_give_back(struct breaker *breaker, const struct breaker_config *config,
+                       struct breaker_ticket *ticket, int64_t now_ms, struct rng *rng) {
+    return end_ticket(breaker, config, ticket, OUTCOME_NEUTRAL, now_ms, rng);
 }
 
 bool breaker_tick(struct breaker *breaker, const struct breaker_config *config, int64_t now_ms,

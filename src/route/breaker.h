@@ -1,6 +1,7 @@
 /* Circuit breaker: leaves a worker alone for a while when the jobs it gets keep failing, and finds out with
- * one job at a time when it is well again. One for each worker, as a plain member of its registry entry: no
- * memory is allocated. Pure: time and chance are arguments.
+ * one job at a time when it is well again. One for each worker and one for each model on it, as plain members
+ * of registry entries (route/guard.h says which of the two a job's end concerns): no memory is allocated.
+ * Pure: time and chance are arguments.
  *
  *               5 failures in a row, or half of 20 and more in 30 s
  *       CLOSED ----------------------------------------------------> OPEN
@@ -166,6 +167,9 @@ bool breaker_first_token(struct breaker *breaker, const struct breaker_config *c
 /* Ends the ticket; does nothing for one that is none. */
 bool breaker_report(struct breaker *breaker, const struct breaker_config *config,
                     struct breaker_ticket *ticket, enum status status, int64_t now_ms, struct rng *rng);
+/* Ends the ticket without judgement: what happened concerns somebody else. */
+bool breaker_give_back(struct breaker *breaker, const struct breaker_config *config,
+                       struct breaker_ticket *ticket, int64_t now_ms, struct rng *rng);
 bool breaker_tick(struct breaker *breaker, const struct breaker_config *config, int64_t now_ms,
                   struct rng *rng);
 

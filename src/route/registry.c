@@ -56,7 +56,7 @@ static void reckon(struct registry_worker *worker) {
     for (size_t i = 0; i < worker->info.model_count; i++) {
         struct worker_model *model = &worker->models[i];
         model->full = model->leases + worker->gauge->others >= model->room;
-        uneasy += model->full || !worker->gauge->calm;
+        uneasy += model->full || !model->calm || !worker->gauge->calm;
     }
     if (worker->state != WORKER_ONLINE)
         uneasy = 0;
@@ -119,18 +119,32 @@ static bool names_the_same(const struct worker_info *a, const struct worker_info
     return same;
 }
 
+/* The engine is another one than what `known` (may be NULL) tells of. It is trusted, since the worker's
+ * breaker finds out whether the new process works; only what the operator said stays. */
+static void begin_model(struct registry *registry, struct worker_model *model,
+                        const struct worker_model *known, int64_t now_ms) {
+    enum breaker_state state = known ? known->breaker.state : BREAKER_CLOSED;
+    *model = (struct worker_model){.serial = ++registry->model_serials};
+    breaker_init(&model->breaker, now_ms);
+    if (state == BREAKER_FORCED_OPEN || state == BREAKER_FORCED_CLOSED)
+        breaker_force(&model->breaker, state);
+}
+
 /* Makes the worker's list of models that of the info; in the same process those that stay keep their leases.
  * false when memory is out; nothing has changed then. */
-static bool take_models(struct registry_worker *worker, const struct worker_info *info, bool same_process) {
+static bool take_models(struct registry_worker *worker, const struct worker_info *info, bool same_process,
+                        int64_t now_ms) {
     if (same_process && names_the_same(&worker->info, info))
         return true;
     struct worker_model *models = calloc(info->model_count + 1, sizeof(*models));
     if (!models)
         return false;
     for (size_t i = 0; i < info->model_count; i++) {
-        const struct worker_model *known =
-            same_process ? worker_model_find(worker, info->models[i].name) : NULL;
-        models[i] = known ? *known : (struct worker_model){.serial = ++worker->registry->model_serials};
+        const struct worker_model *known = worker_model_find(worker, info->models[i].name);
+        if (known && same_process)
+            models[i] = *known;
+        else
+            begin_model(worker->registry, &models[i], known, now_ms);
     }
     free(worker->models);
     worker->models = models;
@@ -205,10 +219,17 @@ int64_t registry_busy_ms(const struct registry_worker *worker, int64_t now_ms) {
     return worker->busy_until_ms > now_ms ? worker->busy_until_ms - now_ms : 0;
 }
 
-void registry_note_breaker(struct registry_worker *worker, int64_t now_ms) {
-    worker->breakers_calm = breaker_peek(&worker->breaker, now_ms) == BREAKER_ALLOWED &&
-                            breaker_share(&worker->breaker, now_ms) == 100;
+static bool is_calm(const struct breaker *breaker, int64_t now_ms) {
+    return breaker_peek(breaker, now_ms) == BREAKER_ALLOWED && breaker_share(breaker, now_ms) == 100;
+}
+
+void registry_note_breakers(struct registry_worker *worker, int64_t now_ms) {
+    worker->breakers_calm = is_calm(&worker->breaker, now_ms);
     worker->gauge->calm = worker->breakers_calm && registry_busy_ms(worker, now_ms) == 0;
+    for (size_t i = 0; i < worker->info.model_count; i++) {
+        worker->models[i].calm = is_calm(&worker->models[i].breaker, now_ms);
+        worker->breakers_calm &= worker->models[i].calm;
+    }
     reckon(worker);
 }
 
@@ -225,14 +246,14 @@ static enum registry_change update_known(struct registry *registry, struct regis
                                          const struct worker_info *info, int64_t now_ms) {
     bool same_process = strcmp(worker->info.incarnation, info->incarnation) == 0;
     enum worker_state old_state = worker->state;
-    if (!take_models(worker, info, same_process))
+    if (!take_models(worker, info, same_process, now_ms))
         return REGISTRY_SAME;
     if (!same_process) {
         become_incarnation(registry, worker, now_ms);
         breaker_restart(&worker->breaker, &registry->config.breaker, now_ms);
     }
     take_info(registry, worker, info, same_process, now_ms);
-    registry_note_breaker(worker, now_ms);
+    registry_note_breakers(worker, now_ms);
     if (!same_process)
         return REGISTRY_RESTARTED;
     if (worker->state == old_state)
@@ -252,13 +273,15 @@ static bool reserve_worker(struct registry *registry) {
     return true;
 }
 
-static struct registry_worker *add_worker(struct registry *registry, const struct worker_info *info) {
+static struct registry_worker *add_worker(struct registry *registry, const struct worker_info *info,
+                                          int64_t now_ms) {
     if (registry->count == REGISTRY_WORKERS_MAX || !make_gauges(registry) || !reserve_worker(registry))
         return NULL;
     struct registry_worker *worker = calloc(1, sizeof(*worker));
     if (worker)
         worker->registry = registry;
-    if (!worker || !take_models(worker, info, false) || !map_put(&registry->by_id, info->id, worker)) {
+    if (!worker || !take_models(worker, info, false, now_ms) ||
+        !map_put(&registry->by_id, info->id, worker)) {
         free_worker(worker);
         return NULL;
     }
@@ -273,14 +296,14 @@ static struct registry_worker *add_worker(struct registry *registry, const struc
 /* NULL: there is no room. */
 static struct registry_worker *register_worker(struct registry *registry, const struct worker_info *info,
                                                int64_t now_ms) {
-    struct registry_worker *worker = add_worker(registry, info);
+    struct registry_worker *worker = add_worker(registry, info, now_ms);
     if (!worker)
         return NULL;
     become_incarnation(registry, worker, now_ms);
     worker->serial = worker->generation;
     breaker_init(&worker->breaker, now_ms); /* who is new to us is trusted */
     take_info(registry, worker, info, false, now_ms);
-    registry_note_breaker(worker, now_ms);
+    registry_note_breakers(worker, now_ms);
     return worker;
 }
 
@@ -303,12 +326,14 @@ static void go_offline(struct registry *registry, struct registry_worker *worker
                        registry_change_fn *fn, void *arg) {
     uint64_t old_generation = worker->generation;
     become_incarnation(registry, worker, now_ms);
-    for (size_t i = 0; i < worker->info.model_count; i++)
-        worker->models[i].leases = 0;
+    for (size_t i = 0; i < worker->info.model_count; i++) {
+        const struct worker_model old = worker->models[i];
+        begin_model(registry, &worker->models[i], &old, now_ms);
+    }
     breaker_restart(&worker->breaker, &registry->config.breaker, now_ms);
     worker->state = WORKER_OFFLINE;
     worker->hung = false;
-    registry_note_breaker(worker, now_ms);
+    registry_note_breakers(worker, now_ms);
     fn(REGISTRY_LOST, worker, old_generation, arg);
 }
 
@@ -339,7 +364,7 @@ void registry_tick(struct registry *registry, int64_t now_ms, registry_change_fn
     for (size_t i = registry->count; i-- > 0;) {
         struct registry_worker *worker = registry->workers[i];
         int64_t silent_ms = now_ms - worker->heartbeat_ms - worker->forgiven_ms;
-        registry_note_breaker(worker, now_ms);
+        registry_note_breakers(worker, now_ms);
         if (worker->state == WORKER_OFFLINE) {
             if (silent_ms >= registry->config.forget_after_ms)
                 forget_worker(registry, worker);
@@ -356,6 +381,12 @@ static struct worker_model *model_by_serial(const struct registry_worker *worker
         if (worker->models[i].serial == serial)
             return &worker->models[i];
     return NULL;
+}
+
+struct worker_model *lease_model(const struct registry *registry, const struct lease *lease) {
+    struct registry_worker *worker = lease->generation ? registry_find(registry, lease->worker_id) : NULL;
+    bool holds = worker && worker->generation == lease->generation;
+    return holds ? model_by_serial(worker, lease->model) : NULL;
 }
 
 void lease_take(struct registry_worker *worker, const char *model, struct lease *lease) {
@@ -398,6 +429,10 @@ const struct model_info *registry_model(const struct registry_worker *worker, co
 struct worker_model *worker_model_find(const struct registry_worker *worker, const char *model) {
     size_t at = model_index(worker, model);
     return at < worker->info.model_count ? &worker->models[at] : NULL;
+}
+
+struct guard worker_guard(struct registry_worker *worker, struct worker_model *model) {
+    return (struct guard){.worker = &worker->breaker, .model = model ? &model->breaker : NULL};
 }
 
 enum state_name { ONLINE, DEGRADED, WARMING, DRAINING, SUSPECT, OFFLINE };

@@ -19,7 +19,7 @@
 #include "base/attr.h"
 #include "base/map.h"
 #include "proto/worker_info.h"
-#include "route/breaker.h"
+#include "route/guard.h"
 #include "route/pace.h"
 
 enum { REGISTRY_WORKERS_MAX = 4096 };
@@ -42,7 +42,7 @@ struct worker_gauge {
     double pace;    /* tokens a second, see route/pace.h; 0: unknown */
     int64_t kv_cells;
     double kv_used; /* share of them, 0..1 */
-    bool calm;      /* its breaker lets everything through and it is not busy, see registry_note_breaker */
+    bool calm;      /* its breaker lets everything through and it is not busy, see registry_note_breakers */
 };
 
 /* A model on a worker. */
@@ -52,6 +52,8 @@ struct worker_model {
     int32_t slots; /* at least 1 */
     int32_t room;  /* jobs it may have: as many as slots, and those that may wait */
     bool full;     /* leases and the worker's `others` reach `room` */
+    bool calm;     /* its breaker lets everything through */
+    struct breaker breaker;
 };
 
 struct registry;
@@ -100,7 +102,7 @@ struct registry {
     size_t cap;
     uint64_t generations;
     uint64_t model_serials;
-    size_t uneasy;    /* models of online workers that are full there, or whose worker is not calm */
+    size_t uneasy;    /* models of online workers that are full there or not calm, or whose worker is not */
     uint64_t version; /* grows when a worker may have begun or ceased to serve a model; see route/roster.h */
     struct worker_gauge *gauges;               /* owned; REGISTRY_WORKERS_MAX, by seat */
     uint64_t seats[REGISTRY_WORKERS_MAX / 64]; /* a bit for each one taken */
@@ -138,9 +140,9 @@ void registry_forgive(struct registry *registry, int64_t lag_ms);
 /* Time has passed: call it a few times in each heartbeat interval. */
 void registry_tick(struct registry *registry, int64_t now_ms, registry_change_fn *fn, void *arg);
 
-/* To be called after every call that may change the worker's breaker, and now and then while it starts
- * slowly. */
-void registry_note_breaker(struct registry_worker *worker, int64_t now_ms);
+/* To be called after every call that may change the worker's breaker or one of its models', and now and then
+ * while one of them starts slowly. */
+void registry_note_breakers(struct registry_worker *worker, int64_t now_ms);
 /* It refused a job because it has too many: it gets none until then, unless it is another process by then. A
  * time before the one that is noted changes nothing. */
 void registry_note_busy(struct registry_worker *worker, int64_t until_ms);
@@ -155,9 +157,15 @@ struct lease {
     uint64_t generation; /* 0: no lease */
     uint64_t model;      /* worker_model.serial; 0: the worker did not name it */
 };
+/* The model that the lease is of; NULL when the worker is another incarnation or does not name it any more.
+ */
+struct worker_model *lease_model(const struct registry *registry, const struct lease *lease);
 void lease_take(struct registry_worker *worker, const char *model, struct lease *lease);
 /* Gives it back if the worker is still that incarnation; clears it. Takes cleared leases. */
 void lease_give_back(struct registry *registry, struct lease *lease);
+
+/* What a job for the model must pass there. */
+struct guard worker_guard(struct registry_worker *worker, struct worker_model *model);
 
 /* The model as this worker serves it; NULL when it does not know it. What worker_model_find returns stays
  * valid until registry.version changes. */

@@ -97,16 +97,21 @@ static void note_wait(struct route_decision *decision, int64_t wait_ms) {
         decision->retry_after_ms = wait_ms;
 }
 
+static struct guard guard_of(const struct route_candidate *candidate) {
+    return worker_guard(candidate->gauge->worker, candidate->model);
+}
+
 /* ROUTE_REASON_COUNT: nothing does. */
 static enum route_reason reason_against(struct sieve *sieve, const struct route_candidate *candidate) {
     const struct registry_worker *worker = candidate->gauge->worker;
     struct route_decision *decision = sieve->decision;
     if (was_tried(sieve->exclusion, worker->generation))
         return ROUTE_TRIED;
-    if (candidate->gauge->calm)
+    if (candidate->gauge->calm && candidate->model->calm)
         return candidate->model->full ? ROUTE_FULL : ROUTE_REASON_COUNT;
-    note_wait(decision, breaker_remaining_ms(&worker->breaker, sieve->now_ms));
-    if (!breaker_may_use(breaker_peek(&worker->breaker, sieve->now_ms), decision->panic))
+    struct guard guard = guard_of(candidate);
+    note_wait(decision, guard_remaining_ms(&guard, sieve->now_ms));
+    if (!breaker_may_use(guard_peek(&guard, sieve->now_ms), decision->panic))
         return ROUTE_BREAKER;
     if (candidate->model->full)
         return ROUTE_FULL;
@@ -136,14 +141,18 @@ static bool is_new_to_request(const struct sieve *sieve, const struct route_cand
     return !was_tried_ever(sieve->exclusion, candidate->gauge->worker->serial);
 }
 
-/* A worker whose breaker has just closed takes few jobs at first. */
+static bool is_below_share(const struct breaker *breaker, int32_t leases, int32_t slots, int64_t now_ms) {
+    int64_t share = breaker_share(breaker, now_ms);
+    int64_t allowed = slots * share / 100;
+    return share == 100 || leases < (allowed > 1 ? allowed : 1);
+}
+
+/* A worker or a model whose breaker has just closed takes few jobs at first. */
 static bool has_share_left(const struct sieve *sieve, const struct route_candidate *candidate) {
     const struct worker_gauge *gauge = candidate->gauge;
-    if (gauge->calm)
-        return true;
-    int64_t share = breaker_share(&gauge->worker->breaker, sieve->now_ms);
-    int64_t allowed = gauge->slots * share / 100;
-    return share == 100 || gauge->leases < (allowed > 1 ? allowed : 1);
+    const struct worker_model *model = candidate->model;
+    return is_below_share(&gauge->worker->breaker, gauge->leases, gauge->slots, sieve->now_ms) &&
+           is_below_share(&model->breaker, model->leases, model->slots, sieve->now_ms);
 }
 
 /* Of the router's first `count` candidates only those that `keep` says, in order; all when none would stay.
@@ -170,11 +179,11 @@ static size_t prefer(struct sieve *sieve, size_t count, keep_fn *keep, enum rout
 static bool is_panic(const struct roster *roster, int64_t now_ms) {
     size_t live = 0, ejected = 0;
     for (size_t i = 0; i < roster->count; i++) {
-        const struct breaker *breaker = &roster->candidates[i].gauge->worker->breaker;
-        if (breaker_peek(breaker, now_ms) == BREAKER_FORBIDDEN)
+        struct guard guard = guard_of(&roster->candidates[i]);
+        if (guard_peek(&guard, now_ms) == BREAKER_FORBIDDEN)
             continue;
         live++;
-        ejected += breaker_is_ejected(breaker);
+        ejected += guard_is_ejected(&guard);
     }
     return breaker_panic(ejected, live);
 }

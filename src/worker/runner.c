@@ -315,7 +315,7 @@ static bool is_full(const struct runner *runner) {
     return runner->live >= (size_t)runner->info.slots + (size_t)runner->env.config->worker.max_depth;
 }
 
-enum status runner_check(const struct runner *runner, struct error *error) {
+enum status runner_check(struct runner *runner, struct error *error) {
     const char *name = runner->env.model->name;
     switch (runner->state) {
     case MODEL_LOADING:
@@ -327,6 +327,9 @@ enum status runner_check(const struct runner *runner, struct error *error) {
     case MODEL_READY:
         break;
     }
+    /* The controller hears of a job's end as soon as we do, and its next job may be quicker than our own loop. */
+    if (is_full(runner))
+        on_done_ready(runner);
     if (is_full(runner))
         return error_set(error, STATUS_WORKER_OVERLOADED, NULL, "model %s has %d jobs and a queue of %lld",
                          name, (int)runner->live, (long long)runner->env.config->worker.max_depth);

@@ -45,8 +45,8 @@ void runner_free(struct runner *runner);
 /* All that follow: loop thread, never waiting. */
 
 /* STATUS_OK when a job may be submitted now; otherwise MODEL_NOT_LOADED, MODEL_LOAD_FAILED or
- * WORKER_OVERLOADED (slots and queue are full). */
-MUST_USE enum status runner_check(const struct runner *runner, struct error *error);
+ * WORKER_OVERLOADED (slots and queue are full). May call on_done, for jobs that are over. */
+MUST_USE enum status runner_check(struct runner *runner, struct error *error);
 /* Takes the job over. Only right after runner_check has said STATUS_OK. */
 void runner_submit(struct runner *runner, struct job *job);
 /* The job must be inside. */

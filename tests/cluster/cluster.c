@@ -189,7 +189,7 @@ static void *run_call(void *arg) {
         ssize_t n;
         while ((n = read(fd, bytes, sizeof(bytes))) > 0) {
             buf_append(&in, bytes, (size_t)n);
-            if (call->leave_after_bytes && in.len >= call->leave_after_bytes)
+            if (call->leave || (call->leave_after_bytes && in.len >= call->leave_after_bytes))
                 break;
         }
         close(fd);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -53,6 +54,7 @@ struct call {
     const char *body;         /* NULL: none */
     size_t leave_after_bytes; /* > 0: the client leaves after that much of the reply */
     const char *headers;      /* more of them, each with its line break; or NULL */
+    atomic_bool leave;        /* set at any time: the client leaves when the next part of the reply comes */
     /* out */
     int status;  /* 0: no reply */
     char *reply; /* the body, chunks joined; NUL-terminated; freed by call_release */

@@ -29,13 +29,17 @@ static long long worker_number(struct cluster *cluster, size_t index, const char
     return number;
 }
 
-/* The state of a worker's breaker; static text. */
-static const char *breaker_state(struct cluster *cluster, size_t index) {
+/* The state of a worker's breaker, or of a model's there; static text. */
+static const char *breaker_state(struct cluster *cluster, size_t index, const char *model) {
     static char state[32];
-    char wanted[64];
-    snprintf(wanted, sizeof(wanted), "\"worker-%zu\":{\"state\":\"", index + 1);
+    char worker[64], wanted[64] = "{\"state\":\"";
+    snprintf(worker, sizeof(worker), "\"worker-%zu\":{", index + 1);
+    if (model)
+        snprintf(wanted, sizeof(wanted), "\"%s\":{\"state\":\"", model);
     struct call call = cluster_call(cluster, "GET", "/api/controller/circuit-breakers", NULL);
-    const char *at = strstr(call.reply, wanted);
+    const char *at = strstr(call.reply, worker);
+    assert_non_null(at);
+    at = strstr(at + strlen(worker) - 1, wanted);
     assert_non_null(at);
     at += strlen(wanted);
     snprintf(state, sizeof(state), "%.*s", (int)strcspn(at, "\""), at);
@@ -96,12 +100,12 @@ static void a_session_can_be_ended_and_a_malformed_id_is_refused(void **state) {
     cluster_stop(&cluster);
 }
 
-/* Failing requests until a worker's breaker opens. */
+/* Failing requests until the model's breaker opens on a worker. */
 static size_t open_one(struct cluster *cluster, size_t workers) {
     for (int i = 0; i < 60; i++) {
         ask(cluster, CHAT("[fail at 2]", ""));
         for (size_t w = 0; w < workers; w++)
-            if (strcmp(breaker_state(cluster, w), "OPEN") == 0)
+            if (strcmp(breaker_state(cluster, w, "fake"), "OPEN") == 0)
                 return w;
     }
     fail_msg("no breaker opened");
@@ -112,7 +116,7 @@ static bool is_closed(void *arg) {
     struct cluster *cluster = arg;
     for (size_t i = 0; i < 4; i++) {
         ask(cluster, CHAT("well again", ""));
-        if (strcmp(breaker_state(cluster, i), "CLOSED") != 0)
+        if (strcmp(breaker_state(cluster, i, "fake"), "CLOSED") != 0)
             return false;
     }
     return true;
@@ -132,6 +136,27 @@ static void a_failing_worker_is_left_alone_and_comes_back_after_its_probes(void 
         assert_int_equal(ask(&cluster, CHAT("a good one", "")), 200);
     assert_int_equal(worker_number(&cluster, broken, "jobsSent"), before);
     cluster_run_until(&cluster, is_closed, &cluster, 20000);
+    cluster_stop(&cluster);
+}
+
+static void a_broken_model_leaves_the_other_models_of_its_worker_alone(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster.config.routing.retry.enabled = false;
+    cluster.config.routing.breaker.failure_threshold = 3;
+    assert_true(config_add_model(&cluster.config, "other", "other.gguf"));
+    cluster_start(&cluster, 4);
+    size_t broken = open_one(&cluster, 4);
+    assert_string_equal(breaker_state(&cluster, broken, NULL), "CLOSED");
+    assert_string_equal(breaker_state(&cluster, broken, "other"), "CLOSED");
+    long long before = worker_number(&cluster, broken, "jobsSent");
+    for (int i = 0; i < 60; i++)
+        assert_int_equal(
+            ask(&cluster, "{\"model\":\"other\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"),
+            200);
+    assert_true(worker_number(&cluster, broken, "jobsSent") > before);
+    assert_string_equal(breaker_state(&cluster, broken, "fake"), "OPEN");
     cluster_stop(&cluster);
 }
 
@@ -173,6 +198,32 @@ static void the_operator_shuts_a_worker_out_and_lets_it_in_again(void **state) {
     call_release(&bad);
     call_release(&nobody);
     call_release(&reset);
+    cluster_stop(&cluster);
+}
+
+static void the_operator_shuts_a_model_of_a_worker_out(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_start(&cluster, 2);
+    static const struct {
+        const char *body;
+        int status;
+    } calls[] = {{"{\"action\":\"open\",\"model\":\"nothing\"}", 404},
+                 {"{\"action\":\"open\",\"model\":7}", 400},
+                 {"[]", 400},
+                 {"{\"action\":\"open\",\"model\":\"fake\"}", 200}};
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        struct call call =
+            cluster_call(&cluster, "POST", "/api/controller/circuit-breakers/worker-1", calls[i].body);
+        assert_int_equal(call.status, calls[i].status);
+        call_release(&call);
+    }
+    assert_string_equal(breaker_state(&cluster, 0, "fake"), "FORCED_OPEN");
+    assert_string_equal(breaker_state(&cluster, 0, NULL), "CLOSED");
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(ask(&cluster, CHAT("hi", "")), 200);
+    assert_int_equal(worker_number(&cluster, 0, "jobsSent"), 0);
     cluster_stop(&cluster);
 }
 
@@ -225,8 +276,10 @@ int main(void) {
         cmocka_unit_test(a_session_stays_with_its_worker_and_moves_when_that_dies),
         cmocka_unit_test(a_session_can_be_ended_and_a_malformed_id_is_refused),
         cmocka_unit_test(a_failing_worker_is_left_alone_and_comes_back_after_its_probes),
+        cmocka_unit_test(a_broken_model_leaves_the_other_models_of_its_worker_alone),
         cmocka_unit_test(the_last_worker_is_never_left_alone),
         cmocka_unit_test(the_operator_shuts_a_worker_out_and_lets_it_in_again),
+        cmocka_unit_test(the_operator_shuts_a_model_of_a_worker_out),
         cmocka_unit_test(the_operator_drains_a_worker),
         cmocka_unit_test(every_strategy_serves),
     };

@@ -168,7 +168,8 @@ static void end(struct model *model, struct model_job *job, enum outcome outcome
         if (job->current && model->state == BREAKER_CLOSED)
             note(model, BREAKER_STREAM, false);
         break;
-    case OUTCOME_FAILURE:
+    case OUTCOME_WORKER_FAILURE:
+    case OUTCOME_MODEL_FAILURE:
         fail(model, job, breaker);
         break;
     case OUTCOME_NEUTRAL:

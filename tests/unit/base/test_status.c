@@ -55,15 +55,22 @@ static void no_client_error_is_retried_or_held_against_a_worker(void **state) {
 
 static void only_faults_of_a_worker_count_against_it(void **state) {
     (void)state;
-    const enum status faults[] = {STATUS_ENGINE_ERROR, STATUS_PROTOCOL_ERROR, STATUS_WORKER_OFFLINE,
-                                  STATUS_WORKER_TIMEOUT};
+    static const struct {
+        enum status status;
+        enum outcome outcome;
+    } faults[] = {
+        {STATUS_ENGINE_ERROR, OUTCOME_MODEL_FAILURE},
+        {STATUS_WORKER_TIMEOUT, OUTCOME_MODEL_FAILURE},
+        {STATUS_PROTOCOL_ERROR, OUTCOME_WORKER_FAILURE},
+        {STATUS_WORKER_OFFLINE, OUTCOME_WORKER_FAILURE},
+    };
     size_t found = 0;
     for (int i = 0; i < STATUS_COUNT; i++)
-        found += status_outcome((enum status)i) == OUTCOME_FAILURE;
+        found += status_is_failure((enum status)i);
     assert_int_equal(found, sizeof faults / sizeof faults[0]);
     for (size_t i = 0; i < found; i++) {
-        assert_int_equal(status_outcome(faults[i]), OUTCOME_FAILURE);
-        assert_true(status_is_retryable(faults[i]));
+        assert_int_equal(status_outcome(faults[i].status), faults[i].outcome);
+        assert_true(status_is_retryable(faults[i].status));
     }
     assert_int_equal(status_outcome(STATUS_OK), OUTCOME_SUCCESS);
 }

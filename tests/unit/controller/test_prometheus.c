@@ -26,6 +26,9 @@ static void labels_are_quoted(void **state) {
     buf_init(&out, 0);
     prometheus_labelled(&out, "x", "worker", "w-1", 3);
     assert_string_equal(out.data, "x{worker=\"w-1\"} 3\n");
+    buf_clear(&out);
+    prometheus_labelled2(&out, "x", "worker", "w-1", "model", "a\"b\\c\nd", 3);
+    assert_string_equal(out.data, "x{worker=\"w-1\",model=\"a\\\"b\\\\c\\nd\"} 3\n");
     buf_release(&out);
 }
 

@@ -406,7 +406,7 @@ static void uneasy_is_what_a_walk_would_count(void **state) {
         for (size_t w = 0; w < registry.count; w++) {
             const struct registry_worker *known = registry.workers[w];
             for (size_t m = 0; known->state == WORKER_ONLINE && m < known->info.model_count; m++)
-                uneasy += !known->gauge->calm ||
+                uneasy += !known->gauge->calm || !known->models[m].calm ||
                           known->models[m].leases + known->gauge->others >= known->models[m].room;
         }
         assert_int_equal(registry.uneasy, uneasy);
@@ -422,10 +422,10 @@ static void a_worker_that_is_held_back_is_degraded(void **state) {
     struct registry_worker *worker = registry_find(&registry, "w1");
     assert_string_equal(worker_state_name(worker), "online");
     breaker_force(&worker->breaker, BREAKER_FORCED_OPEN);
-    registry_note_breaker(worker, 0);
+    registry_note_breakers(worker, 0);
     assert_string_equal(worker_state_name(worker), "degraded");
     breaker_reset(&worker->breaker, 0);
-    registry_note_breaker(worker, 0);
+    registry_note_breakers(worker, 0);
     registry_note_busy(worker, 1000);
     assert_string_equal(worker_state_name(worker), "online");
     struct worker_info info = info_of("w1", "a");
@@ -435,6 +435,39 @@ static void a_worker_that_is_held_back_is_degraded(void **state) {
     info.phase = WORKER_PHASE_DRAINING;
     beat(&registry, &info, 200);
     assert_string_equal(worker_state_name(worker), "draining");
+    registry_release(&registry);
+}
+
+static void a_new_process_has_models_that_are_trusted_unless_the_operator_spoke(void **state) {
+    (void)state;
+    struct registry registry;
+    registry_init(&registry, &config);
+    struct worker_info info = info_of("w1", "a");
+    info.model_count = 3;
+    info.models[1] = info.models[2] = info.models[0];
+    info.models[1].name[0] = 'n';
+    info.models[2].name[0] = 'o';
+    beat(&registry, &info, 0);
+    struct registry_worker *worker = registry_find(&registry, "w1");
+    worker->models[0].breaker.state = BREAKER_OPEN;
+    breaker_force(&worker->models[1].breaker, BREAKER_FORCED_OPEN);
+    breaker_force(&worker->models[2].breaker, BREAKER_FORCED_CLOSED);
+    struct lease lease = {0};
+    lease_take(worker, "m", &lease);
+    beat(&registry, &info, 10); /* the same process: nothing changes */
+    assert_int_equal(worker->models[0].breaker.state, BREAKER_OPEN);
+    assert_ptr_equal(lease_model(&registry, &lease), &worker->models[0]);
+    for (int i = 0; i < 2; i++) {
+        if (i == 0)
+            registry_leave(&registry, "w1", "a", 20, note, &(struct seen){0});
+        memcpy(info.incarnation, "b", 2);
+        beat(&registry, &info, 30);
+        assert_int_equal(worker->models[0].breaker.state, BREAKER_CLOSED);
+        assert_int_equal(worker->models[1].breaker.state, BREAKER_FORCED_OPEN);
+        assert_int_equal(worker->models[2].breaker.state, BREAKER_FORCED_CLOSED);
+        assert_int_equal(worker->breaker.state, BREAKER_CLOSED); /* breakers are off in this test */
+        assert_null(lease_model(&registry, &lease));
+    }
     registry_release(&registry);
 }
 
@@ -457,6 +490,7 @@ int main(void) {
         cmocka_unit_test(a_busy_worker_is_so_until_its_time_or_its_process_ends),
         cmocka_unit_test(uneasy_is_what_a_walk_would_count),
         cmocka_unit_test(a_worker_that_is_held_back_is_degraded),
+        cmocka_unit_test(a_new_process_has_models_that_are_trusted_unless_the_operator_spoke),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -224,6 +224,92 @@ static void the_sessions_worker_is_left_when_it_is_full(void **state) {
     fleet_teardown(&fleet);
 }
 
+static struct registry_worker *add_with_two_models(struct fleet *fleet, const char *id) {
+    struct worker_info info = fleet_info(id, 10);
+    info.model_count = 2;
+    info.models[1] = info.models[0];
+    info.models[1].name[0] = 'n';
+    return fleet_add(fleet, &info);
+}
+
+static void a_broken_model_keeps_its_worker_out_for_that_model_alone(void **state) {
+    (void)state;
+    struct fleet fleet;
+    struct error error;
+    fleet_setup(&fleet, "least_requests", 42);
+    struct registry_worker *half = add_with_two_models(&fleet, "half");
+    breaker_force(&worker_model_find(half, "m")->breaker, BREAKER_FORCED_OPEN);
+    registry_note_breakers(half, fleet.now_ms);
+    assert_string_equal(worker_state_name(half), "degraded");
+    assert_null(pick(&fleet, "m", NULL, &error));
+    assert_int_equal(error.status, STATUS_CIRCUIT_BREAKER_OPEN);
+    assert_ptr_equal(pick(&fleet, "n", NULL, &error), half);
+    struct registry_worker *good = add_with_two_models(&fleet, "good");
+    for (int i = 0; i < 10; i++)
+        assert_ptr_equal(pick(&fleet, "m", NULL, &error), good);
+    fleet_teardown(&fleet);
+}
+
+/* Opens the breaker as failures would. */
+static void eject(struct fleet *fleet, struct registry_worker *worker, struct breaker *breaker) {
+    const struct breaker_config config = {.enabled = true,
+                                          .failure_threshold = 1,
+                                          .success_threshold = 1,
+                                          .timeout_ms = 30000,
+                                          .probe_lease_ms = 1000};
+    struct breaker_ticket ticket;
+    struct rng rng;
+    rng_seed(&rng, 1);
+    assert_true(breaker_acquire(breaker, &config, false, fleet->now_ms, &rng, &ticket));
+    breaker_report(breaker, &config, &ticket, STATUS_ENGINE_ERROR, fleet->now_ms, &rng);
+    registry_note_breakers(worker, fleet->now_ms);
+}
+
+static void panic_counts_workers_and_models_together(void **state) {
+    (void)state;
+    struct fleet fleet;
+    struct error error;
+    fleet_setup(&fleet, "least_requests", 42);
+    struct registry_worker *workers[4];
+    for (size_t i = 0; i < 4; i++)
+        workers[i] = add_with_two_models(&fleet, (const char *[]){"a", "b", "c", "d"}[i]);
+    eject(&fleet, workers[0], &workers[0]->breaker);
+    eject(&fleet, workers[1], &worker_model_find(workers[1], "m")->breaker);
+    assert_non_null(pick(&fleet, "m", NULL, &error));
+    assert_int_equal(fleet.decision.census.broken, 2);
+    assert_false(fleet.decision.panic);
+    eject(&fleet, workers[2], &worker_model_find(workers[2], "m")->breaker);
+    assert_non_null(pick(&fleet, "m", NULL, &error));
+    assert_true(fleet.decision.panic);
+    assert_int_equal(fleet.decision.candidates, 4);
+    assert_non_null(pick(&fleet, "n", NULL, &error));
+    assert_false(fleet.decision.panic);
+    assert_int_equal(fleet.decision.candidates, 3);
+    fleet_teardown(&fleet);
+}
+
+static void a_model_that_has_just_come_back_takes_few_jobs_at_first(void **state) {
+    (void)state;
+    struct fleet fleet;
+    struct error error;
+    fleet_setup(&fleet, "least_requests", 42);
+    struct registry_worker *back = add_with_two_models(&fleet, "back");
+    struct registry_worker *other = add_with_two_models(&fleet, "other");
+    struct lease leases[21] = {0};
+    for (size_t i = 0; i < 20; i++) /* so that `back` would be chosen by load */
+        lease_take(other, "m", &leases[i]);
+    struct breaker *breaker = &worker_model_find(back, "m")->breaker;
+    breaker->slow_start = true;
+    breaker->closed_ms = fleet.now_ms;
+    registry_note_breakers(back, fleet.now_ms);
+    assert_ptr_equal(pick(&fleet, "m", NULL, &error), back);
+    lease_take(back, "m", &leases[20]);
+    assert_ptr_equal(pick(&fleet, "m", NULL, &error), other);
+    assert_int_equal(fleet.decision.census.slow_start, 1);
+    assert_ptr_equal(pick(&fleet, "n", NULL, &error), back);
+    fleet_teardown(&fleet);
+}
+
 /* One test for each reason: what the explanation says of the worker that is kept out. */
 static void an_explanation_names_who_is_kept_out_and_why(void **state) {
     (void)state;
@@ -244,7 +330,7 @@ static void an_explanation_names_who_is_kept_out_and_why(void **state) {
     struct registry_worker *good = fleet_add_plain(&fleet, "good", 4);
     fill_up(add_small(&fleet, "full"), leases, 0);
     breaker_force(&broken->breaker, BREAKER_FORCED_OPEN);
-    registry_note_breaker(broken, fleet.now_ms);
+    registry_note_breakers(broken, fleet.now_ms);
     route_exclude(&exclusion, tried->serial, tried->generation);
     registry_note_busy(busy, fleet.now_ms + 1000);
     assert_ptr_equal(router_pick(&fleet.router, &request, &exclusion, fleet.now_ms, &fleet.decision, &error),
@@ -339,6 +425,9 @@ int main(void) {
         cmocka_unit_test(fullness_is_of_a_model_and_not_of_its_worker),
         cmocka_unit_test(busy_workers_get_nothing_and_tell_when_they_may),
         cmocka_unit_test(the_sessions_worker_is_left_when_it_is_full),
+        cmocka_unit_test(a_broken_model_keeps_its_worker_out_for_that_model_alone),
+        cmocka_unit_test(panic_counts_workers_and_models_together),
+        cmocka_unit_test(a_model_that_has_just_come_back_takes_few_jobs_at_first),
         cmocka_unit_test(an_explanation_names_who_is_kept_out_and_why),
         cmocka_unit_test(an_explanation_is_bounded_and_begins_with_the_chosen_one),
         cmocka_unit_test(after_a_pick_of_nobody_there_are_no_candidates),
