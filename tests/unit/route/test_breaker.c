@@ -565,14 +565,14 @@ static void jobs_begun_before_it_opened_do_not_keep_it_open(void **state) {
     open(&bench);
     int64_t open_ms = bench.breaker.open_ms;
     for (size_t i = 0; i < 10; i++)
-        report(&bench, &old[i], STATUS_WORKER_TIMEOUT);
+        report(&bench, &old[i], STATUS_WORKER_OFFLINE);
     assert_int_equal(bench.breaker.open_ms, open_ms);
     close_again(&bench);
     for (size_t i = 10; i < 20; i++)
-        report(&bench, &old[i], STATUS_WORKER_TIMEOUT);
+        report(&bench, &old[i], STATUS_WORKER_OFFLINE);
     assert_int_equal(bench.breaker.state, BREAKER_CLOSED);
     assert_int_equal(breaker_failures_in_row(&bench.breaker), 0);
-    assert_int_equal(bench.breaker.outcomes[status_outcome(STATUS_WORKER_TIMEOUT)], 20);
+    assert_int_equal(bench.breaker.outcomes[OUTCOME_WORKER_FAILURE], 20);
     assert_int_equal(bench.breaker.late, 20);
 }
 
