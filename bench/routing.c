@@ -1,5 +1,6 @@
 /* Nanoseconds for a pick: each strategy among 10, 100 and 1000 workers, the strategy alone and the router as
- * a whole (filter of the eligible ones, strategy). Nothing else runs: no network, no JSON.
+ * a whole (filter of the eligible ones, strategy); and for asking the breakers of one worker. Nothing else
+ * runs: no network, no JSON.
  *
  * Between picks leases are taken and given back, so that load is never the same twice. Prompts are 4 KiB, of
  * which the first half is one of eight system prompts that all workers have seen. What is printed is the
@@ -167,6 +168,23 @@ static double median_ns(struct bench *bench, bool whole_router, int batches) {
     return samples[batches / 2];
 }
 
+/* Nanoseconds to ask whether the breakers let a job through: of the worker and of the model there. */
+static double breaker_ns(const struct bench *bench, int batches) {
+    static double samples[BATCHES_MAX];
+    volatile size_t allowed = 0;
+    for (int i = 0; i < batches; i++) {
+        int64_t begun_ns = now_ns();
+        for (size_t w = 0; w < bench->registry.count; w++) {
+            struct registry_worker *worker = bench->registry.workers[w];
+            struct guard guard = worker_guard(worker, &worker->models[0]);
+            allowed += breaker_may_use(guard_peek(&guard, i), false);
+        }
+        samples[i] = (double)(now_ns() - begun_ns) / (double)bench->registry.count;
+    }
+    qsort(samples, (size_t)batches, sizeof(*samples), compare_doubles);
+    return samples[batches / 2];
+}
+
 int main(int argc, char **argv) {
     static const size_t sizes[] = {10, 100, 1000};
     static struct bench bench;
@@ -184,5 +202,8 @@ int main(int argc, char **argv) {
             printf("%-16s %8zu %16.0f %16.0f\n", strategies[i], sizes[j], alone, whole);
             teardown(&bench);
         }
+    setup(&bench, "least_requests", 1000);
+    printf("breaker check, ns: %.0f\n", breaker_ns(&bench, batches));
+    teardown(&bench);
     return 0;
 }

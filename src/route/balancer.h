@@ -38,6 +38,7 @@ struct route_candidate {
     const struct worker_gauge *gauge;
     struct worker_model *model;
     int32_t context_tokens; /* of the model there, for each slot */
+    uint16_t seat;          /* the gauge's; lists of candidates are in ascending order of seats */
 };
 
 struct balancer_ops;

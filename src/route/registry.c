@@ -21,6 +21,7 @@ void registry_release(struct registry *registry) {
         free_worker(registry->workers[i]);
     free(registry->workers);
     free(registry->gauges);
+    free(registry->loads);
     map_release(&registry->by_id);
     *registry = (struct registry){0};
 }
@@ -39,15 +40,24 @@ static uint16_t take_seat(struct registry *registry) {
     return (uint16_t)(word * 64 + (size_t)bit);
 }
 
+bool registry_seat_is_taken(const struct registry *registry, size_t seat) {
+    return registry->seats[seat / 64] >> seat % 64 & 1;
+}
+
 static bool make_gauges(struct registry *registry) {
     if (!registry->gauges)
         registry->gauges = calloc(REGISTRY_WORKERS_MAX, sizeof(*registry->gauges));
-    return registry->gauges != NULL;
+    if (!registry->loads)
+        registry->loads = calloc(REGISTRY_WORKERS_MAX, sizeof(*registry->loads));
+    return registry->gauges && registry->loads;
 }
 
 static void set_leases(struct worker_gauge *gauge, int32_t leases) {
     gauge->leases = leases;
     gauge->load = (double)leases / gauge->slots;
+    double most = (double)INT32_MAX / REGISTRY_LOAD_ONE;
+    double load = gauge->load < most ? gauge->load : most;
+    gauge->worker->registry->loads[gauge->seat] = (int32_t)(load * REGISTRY_LOAD_ONE);
 }
 
 /* To be called after whatever may change whether anything but a strategy has a say about the worker. */

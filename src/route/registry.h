@@ -22,7 +22,10 @@
 #include "route/guard.h"
 #include "route/pace.h"
 
-enum { REGISTRY_WORKERS_MAX = 4096 };
+enum {
+    REGISTRY_WORKERS_MAX = 4096,
+    REGISTRY_LOAD_ONE = 1 << 16, /* one lease for each slot */
+};
 
 /* ONLINE: fresh. SUSPECT: heartbeats are late, nobody answered at its subject since the last one, or it
  * hangs; no new work. OFFLINE: it said good-bye or was silent for the offline timeout; nothing runs there any
@@ -104,7 +107,8 @@ struct registry {
     uint64_t model_serials;
     size_t uneasy;    /* models of online workers that are full there or not calm, or whose worker is not */
     uint64_t version; /* grows when a worker may have begun or ceased to serve a model; see route/roster.h */
-    struct worker_gauge *gauges;               /* owned; REGISTRY_WORKERS_MAX, by seat */
+    struct worker_gauge *gauges; /* owned; REGISTRY_WORKERS_MAX, by seat */
+    int32_t *loads; /* likewise: leases / slots once more, in 1 / REGISTRY_LOAD_ONE, with nothing between */
     uint64_t seats[REGISTRY_WORKERS_MAX / 64]; /* a bit for each one taken */
 };
 
@@ -149,6 +153,7 @@ void registry_note_busy(struct registry_worker *worker, int64_t until_ms);
 /* For how long yet; 0: it is not busy. */
 int64_t registry_busy_ms(const struct registry_worker *worker, int64_t now_ms);
 
+bool registry_seat_is_taken(const struct registry *registry, size_t seat); /* seat < REGISTRY_WORKERS_MAX */
 struct registry_worker *registry_find(const struct registry *registry, const char *id);
 
 struct lease {

@@ -63,8 +63,12 @@ static void fill(struct roster *roster, const struct registry *registry) {
     roster->count = 0;
     roster->census = (struct route_census){0};
     roster->kept_out.count = 0;
-    for (size_t i = 0; i < registry->count; i++) {
-        const struct registry_worker *worker = registry->workers[i];
+    size_t met = 0;
+    for (size_t seat = 0; met < registry->count; seat++) {
+        if (!registry_seat_is_taken(registry, seat))
+            continue;
+        met++;
+        const struct registry_worker *worker = registry->gauges[seat].worker;
         const struct model_info *model = registry_model(worker, roster->model);
         if (!model)
             continue;
@@ -73,6 +77,7 @@ static void fill(struct roster *roster, const struct registry *registry) {
         if (reason == ROUTE_REASON_COUNT)
             roster->candidates[roster->count++] =
                 (struct route_candidate){.gauge = worker->gauge,
+                                         .seat = worker->gauge->seat,
                                          .model = worker_model_find(worker, roster->model),
                                          .context_tokens = model->context_tokens};
         else

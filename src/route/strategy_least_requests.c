@@ -1,25 +1,18 @@
-/* least_requests: the fewest leases for its number of slots. Two walks, so that chance is asked once and not
- * for every equal, of which an idle cluster is full; and equals are counted without a branch, which could not
- * be predicted. */
+/* least_requests: the fewest leases for its number of slots. */
+#include "route/least.h"
 #include "route/strategy.h"
 
+_Static_assert((int)LEAST_MAX >= (int)REGISTRY_WORKERS_MAX, "a number for each worker");
+
 size_t load_pick_least(struct rng *rng, const struct route_candidate *candidates, size_t count) {
-    double least = candidates[0].gauge->load;
-    uint64_t equals = 0;
-    for (size_t i = 0; i < count; i++) {
-        double load = candidates[i].gauge->load;
-        if (load < least) {
-            least = load;
-            equals = 0;
-        }
-        equals += load <= least;
-    }
-    int64_t skip = (int64_t)rng_below(rng, equals);
-    for (size_t i = 0;; i++) {
-        skip -= candidates[i].gauge->load <= least;
-        if (skip < 0)
-            return i;
-    }
+    const int32_t *loads = candidates[0].gauge->worker->registry->loads;
+    size_t first = candidates[0].seat;
+    if (candidates[count - 1].seat - first == count - 1) /* they are all that sit from there on */
+        return least_pick(rng, loads + first, count);
+    int32_t gathered[REGISTRY_WORKERS_MAX];
+    for (size_t i = 0; i < count; i++)
+        gathered[i] = loads[candidates[i].seat];
+    return least_pick(rng, gathered, count);
 }
 
 static size_t pick(struct balancer *balancer, const struct route_request *request,

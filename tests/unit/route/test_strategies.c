@@ -283,6 +283,36 @@ static void absurd_heartbeats_do_no_harm(void **state) {
     fleet_teardown(&fleet);
 }
 
+/* least_requests */
+
+static void the_least_load_is_found_among_workers_that_do_not_sit_together(void **state) {
+    (void)state;
+    struct fleet fleet;
+    struct rng rng;
+    static struct lease leases[200];
+    memset(leases, 0, sizeof leases);
+    rng_seed(&rng, 4);
+    fleet_setup(&fleet, "least_requests", 4);
+    for (size_t i = 0; i < 60; i++) {
+        char id[32];
+        snprintf(id, sizeof id, "w%zu", i);
+        struct worker_info info = fleet_info(id, 1 + (int32_t)rng_below(&rng, 9));
+        info.models[0].name[0] = i % 3 ? 'm' : 'n'; /* those are in between */
+        fleet_add(&fleet, &info);
+    }
+    for (int i = 0; i < 2000; i++) {
+        struct lease *lease = &leases[rng_below(&rng, ARRAY_LEN(leases))];
+        lease_give_back(&fleet.registry, lease);
+        double least = 1e9;
+        for (size_t w = 0; w < 60; w++)
+            if (w % 3 && fleet.registry.workers[w]->gauge->load < least)
+                least = fleet.registry.workers[w]->gauge->load;
+        fleet_send(&fleet, "[]", 2, lease);
+        assert_float_equal(fleet.decision.score, least, 0);
+    }
+    fleet_teardown(&fleet);
+}
+
 /* prefix_aware */
 
 static void write_prompt(char *out, size_t len, size_t shared, uint64_t kind) {
@@ -410,6 +440,7 @@ int main(void) {
         cmocka_unit_test(jobs_of_other_controllers_count),
         cmocka_unit_test(full_memory_is_avoided),
         cmocka_unit_test(absurd_heartbeats_do_no_harm),
+        cmocka_unit_test(the_least_load_is_found_among_workers_that_do_not_sit_together),
         cmocka_unit_test(a_conversation_stays_where_its_beginning_is),
         cmocka_unit_test(the_longest_prefix_wins_over_a_shorter_one),
         cmocka_unit_test(a_restarted_worker_is_not_counted_on),
