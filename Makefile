@@ -2,10 +2,12 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help ready-to-serve ready-to-bench setup build release serve test asan tsan cov fuzz tidy fmt fmt-check
-.PHONY: bench bench-routing docs clean
+.PHONY: bench bench-routing bench-memory docs clean
 JOBS ?= $(shell nproc)
 TIME ?= 30
 ROUNDS ?= 7
+STREAMS ?= 10000
+REQUESTS ?= 1000000
 export MLX_JOBS := $(JOBS)
 serve = exec build/release/bin/mlxd serve $(ARGS)
 dry_run = $(findstring n,$(firstword -$(MAKEFLAGS)))
@@ -83,6 +85,10 @@ bench-routing: ready-to-bench ## what the controller costs: picks, added latency
 	@echo
 	@build/release/bin/bench_path --mlxd build/release/bin/mlxd --nats-server "$$(command -v nats-server)" \
 		--nginx "$$(command -v nginx || echo /usr/sbin/nginx)" --rounds $(ROUNDS)
+
+bench-memory: ready-to-bench ## what the controller needs in memory: make bench-memory REQUESTS=1000000 STREAMS=10000
+	@build/release/bin/bench_memory --mlxd build/release/bin/mlxd --nats-server "$$(command -v nats-server)" \
+		--streams $(STREAMS) --requests $(REQUESTS)
 
 ready-to-bench:
 	@scripts/setup.sh --for bench

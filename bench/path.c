@@ -23,7 +23,12 @@
 #include "lib/sample.h"
 #include "lib/scratch.h"
 
-enum { ADDED_P50_TARGET_US = 150, UNBOUNDED = 1 << 30, REQUEST_BYTES_MAX = 1024 };
+enum {
+    ADDED_P50_TARGET_US = 150,
+    UNBOUNDED = 1 << 30,
+    REQUEST_BYTES_MAX = 1024,
+    WARM_UP_SHARE = 5, /* a fifth of a measurement's time */
+};
 
 #define MESSAGES "[{\"role\":\"user\",\"content\":\"What is the capital of France?\"}]"
 
@@ -166,7 +171,7 @@ static void start(struct bench *bench, const struct scratch *scratch) {
                                                 "--max-batch-size", "256", "--max-depth", "1000", NULL}});
     bench->ports[CONTROLLER] = bench->cluster.http_port;
     make_request(bench);
-    measure_http(bench, CONTROLLER, 1, 100, &body_bytes);
+    measure_http(bench, CONTROLLER, 1, 1, &body_bytes);
     nats_responder_start(&bench->responder, bench->cluster.nats_url, body_bytes);
     if (o->nginx) {
         int port;
@@ -286,7 +291,8 @@ int main(int argc, char **argv) {
     for (int level = 0; level < LEVEL_COUNT; level++)
         for (int target = 0; target < TARGET_COUNT; target++)
             if (is_measured(&bench, (enum target)target))
-                measure(&bench, (enum target)target, levels[level], 100);
+                measure(&bench, (enum target)target, levels[level],
+                        bench.options.limit_ms / WARM_UP_SHARE + 1);
     for (int round = 0; round < bench.options.rounds; round++)
         run_round(&bench, round);
     print_latency(&bench);
