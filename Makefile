@@ -1,9 +1,13 @@
 # The short face of CMakePresets.json and scripts/. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help ready-to-serve setup build release serve test asan tsan cov fuzz tidy fmt fmt-check bench docs clean
+.PHONY: help ready-to-serve ready-to-bench setup build release serve test asan tsan cov fuzz tidy fmt fmt-check
+.PHONY: bench bench-routing bench-memory docs clean
 JOBS ?= $(shell nproc)
 TIME ?= 30
+ROUNDS ?= 7
+STREAMS ?= 10000
+REQUESTS ?= 1000000
 export MLX_JOBS := $(JOBS)
 serve = exec build/release/bin/mlxd serve $(ARGS)
 dry_run = $(findstring n,$(firstword -$(MAKEFLAGS)))
@@ -75,6 +79,21 @@ bench: configure-release ## measure next to llama-server of the same source: mak
 	@cmake --build --preset release -j $(JOBS) --target mlxd bench
 	@build/release/bin/bench_throughput --mlxd build/release/bin/mlxd --model models/tiny-chat-q8_0.gguf \
 		--llama-server "$$(scripts/get-llama.sh --print-dir)/bin/llama-server" $(ARGS)
+
+bench-routing: ready-to-bench ## what the controller costs: picks, added latency, requests/s: make bench-routing ROUNDS=9
+	@build/release/bin/bench_routing
+	@echo
+	@build/release/bin/bench_path --mlxd build/release/bin/mlxd --nats-server "$$(command -v nats-server)" \
+		--nginx "$$(command -v nginx || echo /usr/sbin/nginx)" --rounds $(ROUNDS)
+
+bench-memory: ready-to-bench ## what the controller needs in memory: make bench-memory REQUESTS=1000000 STREAMS=10000
+	@build/release/bin/bench_memory --mlxd build/release/bin/mlxd --nats-server "$$(command -v nats-server)" \
+		--streams $(STREAMS) --requests $(REQUESTS)
+
+ready-to-bench:
+	@scripts/setup.sh --for bench
+	@cmake --preset release >/dev/null
+	@cmake --build --preset release -j $(JOBS) --target mlxd bench
 
 docs: build ## regenerate the documents that mlxd prints
 	@scripts/docs.sh build/dev/bin/mlxd

@@ -2,8 +2,9 @@
 # Makes the machine ready: installs the Debian packages that are missing, then gets llama.cpp into the cache.
 # With everything in place it downloads nothing and works offline.
 #
-#   scripts/setup.sh [--for serve|test|ci]    serve: build and run; test: and its tests (default);
-#                                             ci: and clang's tools
+#   scripts/setup.sh [--for serve|bench|test|ci]    serve: build and run; bench: and what the controller is
+#                                                   measured beside; test: serve and its tests (default);
+#                                                   ci: and clang's tools
 set -euo pipefail
 shopt -s nullglob
 cd "$(dirname "$0")/.."
@@ -17,13 +18,14 @@ fail() {
 purpose=test
 case "${1:-} ${2:-}" in
 ' ') ;;
-'--for serve' | '--for test' | '--for ci') purpose=$2 ;;
-*) fail "unknown: $*" "usage: scripts/setup.sh [--for serve|test|ci]" ;;
+'--for serve' | '--for bench' | '--for test' | '--for ci') purpose=$2 ;;
+*) fail "unknown: $*" "usage: scripts/setup.sh [--for serve|bench|test|ci]" ;;
 esac
 
 packages=(nats-server libnats-dev libevent-dev libjansson-dev libyaml-dev libhttp-parser-dev libssl-dev
     ninja-build pkg-config cmake make gcc g++ git ccache ca-certificates)
-[[ $purpose == serve ]] || packages+=(libcmocka-dev curl)
+[[ $purpose == serve || $purpose == bench ]] || packages+=(libcmocka-dev curl)
+[[ $purpose == bench ]] && packages+=(nginx)
 [[ $purpose == ci ]] && packages+=(clang clang-tidy clang-format)
 
 # A llama.cpp of the system that looks usable; cmake/llama.cmake has the last word.
@@ -37,7 +39,7 @@ has_system_llama() {
 # (unless it is there already) and the system tests' client; node runs them.
 add_node() {
     local needed=0
-    [[ $purpose == serve ]] || needed=1
+    [[ $purpose == serve || $purpose == bench ]] || needed=1
     if ((!needed)) && [[ -z ${MLX_LLAMA_BUNDLE:-} ]] && ! llama_is_there; then needed=1; fi
     ((needed)) || return 0
     command -v node >/dev/null || packages+=(nodejs)
@@ -69,12 +71,14 @@ install_packages() {
     "${sudo[@]}" apt-get update -q || fail "apt-get update failed. Is there a network? Missing: $*"
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" ||
         fail "apt-get install failed; see above. Missing: $*"
-    # Debian starts a packaged server at once. mlxd runs its own nats-server, on a port that this one would hold.
-    # One that was here before is somebody's, so it is left alone.
-    if [[ " $* " == *' nats-server '* && -d /run/systemd/system ]]; then
-        "${sudo[@]}" systemctl disable --now --quiet nats-server 2>/dev/null ||
-            say "could not stop the packaged nats-server service; check: systemctl status nats-server"
-    fi
+    # Debian starts a packaged server at once. We run our own, on ports that these would hold. One that was here
+    # before is somebody's, so it is left alone.
+    local service
+    for service in nats-server nginx; do
+        [[ " $* " == *" $service "* && -d /run/systemd/system ]] || continue
+        "${sudo[@]}" systemctl disable --now --quiet "$service" 2>/dev/null ||
+            say "could not stop the packaged $service service; check: systemctl status $service"
+    done
 }
 
 if command -v dpkg-query >/dev/null && command -v apt-get >/dev/null; then

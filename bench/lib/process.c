@@ -19,6 +19,19 @@ static void give_up(const char *what, const char *name) {
     exit(1);
 }
 
+void process_fork(struct process *process, const char *name, void (*fn)(void *arg), void *arg) {
+    pid_t pid = fork();
+    if (pid < 0)
+        give_up("fork for", name);
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        fn(arg);
+        _exit(1);
+    }
+    process->pid = pid;
+    process->name = name;
+}
+
 void process_start(struct process *process, const char *name, const char *log_path,
                    const char *const argv[]) {
     pid_t pid = fork();
@@ -52,32 +65,42 @@ static int connect_loopback(int port) {
     return fd;
 }
 
-static bool answers_200(int port, const char *path) {
+static bool answers_200(int port, const char *path, const char *wanted) {
     int fd = connect_loopback(port);
     if (fd < 0)
         return false;
-    char text[256];
+    char text[4096];
     int len =
         snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", path);
-    bool ok = write(fd, text, (size_t)len) == len;
-    ssize_t got = ok ? read(fd, text, sizeof(text) - 1) : 0;
+    ssize_t got = write(fd, text, (size_t)len) == len ? 1 : 0;
+    size_t have = 0;
+    while (got > 0 && have < sizeof(text) - 1) {
+        got = read(fd, text + have, sizeof(text) - 1 - have);
+        have += got > 0 ? (size_t)got : 0;
+    }
     close(fd);
-    return got >= 12 && memcmp(text + 9, "200", 3) == 0;
+    text[have] = '\0';
+    return have >= 12 && memcmp(text + 9, "200", 3) == 0 && strstr(text, wanted);
 }
 
-void process_wait_ready(struct process *process, int port, const char *path, int limit_s,
+void process_wait_reply(struct process *process, int port, const char *path, const char *text, int limit_s,
                         const char *log_path) {
     for (int64_t end = clock_ms() + limit_s * 1000; clock_ms() < end; clock_sleep_us(50 * 1000)) {
         if (waitpid(process->pid, NULL, WNOHANG) == process->pid) {
             process->pid = 0;
             break;
         }
-        if (answers_200(port, path))
+        if (answers_200(port, path, text))
             return;
     }
     fprintf(stderr, "%s did not become ready; see %s\n", process->name, log_path);
     process_stop(process);
     exit(1);
+}
+
+void process_wait_ready(struct process *process, int port, const char *path, int limit_s,
+                        const char *log_path) {
+    process_wait_reply(process, port, path, "", limit_s, log_path);
 }
 
 void process_stop(struct process *process) {

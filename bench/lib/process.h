@@ -15,6 +15,11 @@ void process_start(struct process *process, const char *name, const char *log_pa
  * or `limit_s` passes. */
 void process_wait_ready(struct process *process, int port, const char *path, int limit_s,
                         const char *log_path);
+/* The same, and until `text` is in the reply. */
+void process_wait_reply(struct process *process, int port, const char *path, const char *text, int limit_s,
+                        const char *log_path);
+/* Runs fn(arg), which does not return, in a child process; it gets SIGTERM when this program dies. */
+void process_fork(struct process *process, const char *name, void (*fn)(void *arg), void *arg);
 /* SIGTERM, then SIGKILL after 10 s. */
 void process_stop(struct process *process);
 /* A loopback port that was free a moment ago. */

@@ -1,7 +1,12 @@
-/* One mutex guards everything. System calls are made only where the other side needs them: the condition is
- * signalled when the consumer waits on it, once for a wait; the eventfd is written when it is not readable
- * yet and read when the queue has become empty. Both happen under the mutex, so `announced` always tells
- * whether the fd is readable: there is neither a lost nor a spurious wake-up. */
+/* One mutex guards everything but the eventfd, for no system call is made under it: the other side would wake
+ * up into a locked mutex. System calls are made only where the other side needs them: the condition is
+ * signalled when the consumer waits on it, once for a wait; the eventfd is written by whoever sets
+ * `announced`.
+ *
+ * No wake-up is lost: an item is there before its fd is written, and the consumer reads the fd before it
+ * looks for items. It clears `announced` when it leaves nothing behind, so the next push writes again; else
+ * it writes itself. A producer between its push and its write may find the item gone: then the fd is readable
+ * once for nothing. */
 #include "base/chan.h"
 
 #include <assert.h>
@@ -23,7 +28,7 @@ struct chan {
     size_t count;
     uint64_t refused;
     int fd;         /* -1: none */
-    bool announced; /* the fd is readable */
+    bool announced; /* the fd is readable, or will be as soon as somebody's write is done */
     bool waiting;   /* the consumer sleeps on `filled` and nobody has signalled yet */
     bool woken;     /* chan_wake since the last take */
 };
@@ -74,31 +79,28 @@ void chan_free(struct chan *chan, void (*drop)(void *item)) {
     free(chan);
 }
 
-/* An eventfd whose counter is 0 or 1 neither blocks nor fails; only a signal can come between. */
-static void announce(struct chan *chan) {
-    if (chan->fd < 0 || chan->announced)
-        return;
+/* An eventfd that is not full neither blocks nor fails; only a signal can come between. */
+static void write_fd(struct chan *chan) {
     const uint64_t one = 1;
     while (write(chan->fd, &one, sizeof one) < 0 && errno == EINTR)
         ;
-    chan->announced = true;
 }
 
-static void unannounce(struct chan *chan) {
-    if (!chan->announced)
-        return;
+static void read_fd(struct chan *chan) {
     uint64_t counter;
     while (read(chan->fd, &counter, sizeof counter) < 0 && errno == EINTR)
         ;
-    chan->announced = false;
 }
 
-/* Mutex held; releases it. Signals behind it, so that the consumer does not wake up into a locked mutex. */
+/* Mutex held; releases it. */
 static void notify_and_unlock(struct chan *chan) {
-    announce(chan);
+    bool announce = chan->fd >= 0 && !chan->announced;
     bool signal = chan->waiting;
+    chan->announced |= announce;
     chan->waiting = false;
     pthread_mutex_unlock(&chan->mutex);
+    if (announce)
+        write_fd(chan);
     if (signal)
         pthread_cond_signal(&chan->filled);
 }
@@ -144,6 +146,8 @@ static void wait_filled(struct chan *chan, int64_t wait_us) {
 }
 
 size_t chan_take(struct chan *chan, void **out, size_t max, int64_t wait_us) {
+    if (chan->fd >= 0)
+        read_fd(chan);
     pthread_mutex_lock(&chan->mutex);
     if (wait_us != 0 && !has_reason(chan))
         wait_filled(chan, wait_us);
@@ -151,9 +155,11 @@ size_t chan_take(struct chan *chan, void **out, size_t max, int64_t wait_us) {
     while (taken < max && chan->count > 0)
         out[taken++] = take_first(chan);
     chan->woken = false;
-    if (chan->count == 0)
-        unannounce(chan);
+    chan->announced = chan->announced && chan->count > 0;
+    bool announce = chan->announced;
     pthread_mutex_unlock(&chan->mutex);
+    if (announce)
+        write_fd(chan);
     return taken;
 }
 

@@ -13,8 +13,8 @@
 
 struct chan;
 
-/* `max_items` > 0. `with_fd`: also make an eventfd that is readable while items may be waiting.
- * NULL when memory or descriptors are out. */
+/* `max_items` > 0. `with_fd`: also make an eventfd that is readable while items are waiting, and
+ * now and then once without. NULL when memory or descriptors are out. */
 struct chan *chan_new(size_t max_items, bool with_fd);
 /* Items still inside are handed to `drop` (may be NULL). Takes NULL. No other thread may use it any more. */
 void chan_free(struct chan *chan, void (*drop)(void *item));

@@ -48,6 +48,23 @@ bool log_is_on(enum log_level level) {
     return (int)level >= atomic_load_explicit(&least_level, memory_order_relaxed);
 }
 
+/* Most numbers are milliseconds with three decimals, and printing a double is slow. */
+static void append_number(struct buf *out, double number) {
+    double thousandths = nearbyint(number * 1000);
+    if (number < 0 || thousandths >= 1e9 || thousandths / 1000 != number) {
+        buf_printf(out, "%.10g", number);
+        return;
+    }
+    unsigned digits = (unsigned)thousandths % 1000, divisor = 100;
+    buf_append_u64(out, (uint64_t)thousandths / 1000);
+    if (digits > 0)
+        buf_append_char(out, '.');
+    for (; digits > 0; divisor /= 10) {
+        buf_append_char(out, (char)('0' + digits / divisor));
+        digits %= divisor;
+    }
+}
+
 /* The values that both forms write in the same way. */
 static void append_scalar(struct buf *out, const struct log_field *field) {
     switch (field->kind) {
@@ -56,7 +73,7 @@ static void append_scalar(struct buf *out, const struct log_field *field) {
         break;
     case LOG_FIELD_NUM:
         if (isfinite(field->value.number))
-            buf_printf(out, "%.10g", field->value.number);
+            append_number(out, field->value.number);
         else
             buf_append_str(out, "null"); /* JSON has no NaN */
         break;
@@ -142,21 +159,43 @@ static bool put_field(struct buf *out, render_fn *render, const struct log_field
     return false;
 }
 
-static void put_head(struct buf *out, enum log_level level) {
-    int64_t now_ms = clock_wall_ms();
-    time_t seconds = (time_t)(now_ms / 1000);
+/* "2026-01-31T23:59:59" in UTC, made once a second. */
+static const char *second_text(time_t second) {
+    static _Thread_local char text[64];
+    static _Thread_local time_t made_for = -1;
     struct tm at;
-    gmtime_r(&seconds, &at);
+    if (second == made_for)
+        return text;
+    gmtime_r(&second, &at);
+    snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d", at.tm_year + 1900, at.tm_mon + 1, at.tm_mday,
+             at.tm_hour, at.tm_min, at.tm_sec);
+    made_for = second;
+    return text;
+}
+
+static void put_time(struct buf *out) {
+    int64_t now_ms = clock_wall_ms();
+    const char *text = second_text((time_t)(now_ms / 1000));
+    unsigned ms = (unsigned)(now_ms % 1000);
+    buf_append_str(out, for_people ? strchr(text, 'T') + 1 : text);
+    buf_append(out,
+               (const char[]){'.', (char)('0' + ms / 100), (char)('0' + ms / 10 % 10), (char)('0' + ms % 10)},
+               4);
+}
+
+static void put_head(struct buf *out, enum log_level level) {
     if (for_people) {
-        buf_printf(out, "%02d:%02d:%02d.%03d %-5s", at.tm_hour, at.tm_min, at.tm_sec, (int)(now_ms % 1000),
-                   level_names[level]);
+        put_time(out);
+        buf_printf(out, " %-5s", level_names[level]);
         if (own_role[0])
             buf_printf(out, " %s:", own_role);
         return;
     }
-    buf_printf(out, "{\"ts\":\"%04d-%02d-%02dT%02d:%02d:%02d.%03dZ\",\"level\":\"%s\"", at.tm_year + 1900,
-               at.tm_mon + 1, at.tm_mday, at.tm_hour, at.tm_min, at.tm_sec, (int)(now_ms % 1000),
-               level_names[level]);
+    buf_append_str(out, "{\"ts\":\"");
+    put_time(out);
+    buf_append_str(out, "Z\",\"level\":\"");
+    buf_append_str(out, level_names[level]);
+    buf_append_char(out, '"');
     if (own_role[0]) {
         buf_append_str(out, ",\"role\":");
         buf_append_json(out, own_role, strlen(own_role));

@@ -7,6 +7,8 @@
 
 #define GOLDEN UINT64_C(0x9E3779B97F4A7C15) /* 2^64 divided by the golden ratio */
 
+enum { ID_POOL_BYTES = 1024 }; /* about 40 ids of requests */
+
 /* The output function of splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators",
  * 2014): a bijection in which each input bit flips about half of the output bits. */
 static uint64_t scramble(uint64_t x) {
@@ -63,16 +65,25 @@ uint64_t rng_u64(void) {
     return x;
 }
 
+/* Ids are made for every request, so the kernel is asked for many of them at once; no byte is used twice. A
+ * process that forks and does not exec would share what is left with its child: ours always exec. */
+static unsigned char next_byte(void) {
+    static _Thread_local unsigned char bytes[ID_POOL_BYTES];
+    static _Thread_local size_t left;
+    if (left == 0) {
+        rng_bytes(bytes, sizeof bytes);
+        left = sizeof bytes;
+    }
+    return bytes[--left];
+}
+
 void rng_id(char *out, size_t chars) {
     static const char alphabet[] = "0123456789abcdefghijklmnopqrstuvwxyz";
     size_t at = 0;
     while (at < chars) {
-        unsigned char bytes[32];
-        rng_bytes(bytes, sizeof bytes);
-        for (size_t i = 0; i < sizeof bytes && at < chars; i++) {
-            if (bytes[i] < 252) /* 7 * 36: the rest would favour the first characters */
-                out[at++] = alphabet[bytes[i] % 36];
-        }
+        unsigned char byte = next_byte();
+        if (byte < 252) /* 7 * 36: the rest would favour the first characters */
+            out[at++] = alphabet[byte % 36];
     }
     out[at] = '\0';
 }

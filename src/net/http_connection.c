@@ -3,6 +3,7 @@
  * Reading stays armed in every state, so that a client that leaves is noticed at once. What it sends ahead
  * while a request is being answered is kept up to a bound; beyond it, it is thrown away and the connection
  * closed after the reply, as HTTP allows for requests that were sent ahead. */
+#include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
@@ -36,22 +37,28 @@ size_t http_connection_unsent(const struct http_connection *connection) {
     return evbuffer_get_length(bufferevent_get_output(connection->stream));
 }
 
-void http_connection_go_on_later(struct http_connection *connection) {
+static void look_again_later(struct http_connection *connection) {
     struct http_server *server = connection->server;
-    if (!connection->pending) {
-        connection->pending = true;
-        connection->pending_next = server->pending;
-        server->pending = connection;
-    }
+    if (connection->pending)
+        return;
+    connection->pending = true;
+    connection->pending_next = server->pending;
+    server->pending = connection;
     loop_defer_ask(&server->defer);
+}
+
+void http_connection_go_on_later(struct http_connection *connection) {
+    connection->goes_on = true;
+    look_again_later(connection);
 }
 
 /* Nothing is sent here: what is written in one tick leaves with one system call. */
 void http_connection_write(struct http_connection *connection, const void *data, size_t len) {
-    if (evbuffer_add(bufferevent_get_output(connection->stream), data, len) == 0)
-        return;
-    connection->broken = true;
-    http_connection_go_on_later(connection);
+    if (evbuffer_add(bufferevent_get_output(connection->stream), data, len) != 0) {
+        connection->broken = true;
+        connection->goes_on = true;
+    }
+    look_again_later(connection);
 }
 
 static void take_out(struct http_connection *connection) {
@@ -204,12 +211,45 @@ static void on_readable(struct bufferevent *stream, void *arg) {
 }
 
 static void on_all_written(struct bufferevent *stream, void *arg) {
-    (void)stream;
     struct http_connection *connection = arg;
+    bufferevent_disable(stream, EV_WRITE);
     if (connection->state == HTTP_FLUSHING)
         linger(connection);
     else if (connection->state == HTTP_IDLE)
         http_connection_go_on(connection);
+}
+
+/* Most replies are taken by the kernel at once, which spares arming the socket, one more turn of the loop and
+ * disarming. The rest, and whatever has further requests behind it, waits until the socket is writable. */
+static void send_now(struct http_connection *connection) {
+    struct bufferevent *stream = connection->stream;
+    struct evbuffer *output = bufferevent_get_output(stream);
+    if (evbuffer_get_length(output) == 0 || bufferevent_get_enabled(stream) & EV_WRITE)
+        return;
+    if (evbuffer_get_length(bufferevent_get_input(stream)) > 0) {
+        bufferevent_enable(stream, EV_WRITE);
+        return;
+    }
+    /* A bufferevent keeps others from its output's front. */
+    evbuffer_unfreeze(output, 1);
+    int sent = evbuffer_write(output, bufferevent_getfd(stream));
+    int code = errno;
+    evbuffer_freeze(output, 1);
+    if (sent < 0 && code != EAGAIN && code != EINTR)
+        http_connection_close(connection, true);
+    else if (evbuffer_get_length(output) > 0)
+        bufferevent_enable(stream, EV_WRITE);
+    else if (connection->state == HTTP_FLUSHING)
+        linger(connection);
+}
+
+void http_connection_end_tick(struct http_connection *connection) {
+    bool goes_on = connection->goes_on;
+    connection->goes_on = false;
+    if (goes_on && connection->state != HTTP_DEAD)
+        http_connection_go_on(connection);
+    if (connection->state != HTTP_DEAD)
+        send_now(connection);
 }
 
 static void on_eof(struct http_connection *connection) {
@@ -304,7 +344,8 @@ struct http_connection *http_connection_open(struct http_server *server, int fd)
                                     .tv_usec = server->options.write_timeout_ms % 1000 * 1000};
     bufferevent_setcb(stream, on_readable, on_all_written, on_event, connection);
     bufferevent_set_timeouts(stream, NULL, &write_timeout);
-    bufferevent_enable(stream, EV_READ | EV_WRITE);
+    bufferevent_disable(stream, EV_WRITE); /* see send_now */
+    bufferevent_enable(stream, EV_READ);
     loop_timer_arm(&connection->timer, server->options.idle_timeout_ms);
     return connection;
 }

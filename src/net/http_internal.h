@@ -96,6 +96,7 @@ struct http_connection {
     bool overrun;         /* requests sent ahead were thrown away: the reply under way is the last */
     bool broken;          /* memory ran out while writing: what the client got is not whole */
     bool pending;         /* in server->pending */
+    bool goes_on;         /* at the end of the tick */
     bool going_on;        /* inside http_connection_go_on */
     bool refused;         /* over connections_max */
     uint64_t thrown_away; /* bytes */
@@ -133,6 +134,8 @@ void http_connection_flush_and_close(struct http_connection *connection);
 void http_connection_go_on(struct http_connection *connection);
 /* Runs http_connection_go_on at the end of the tick. */
 void http_connection_go_on_later(struct http_connection *connection);
+/* What was asked for in this tick: goes on, sends. It may be dead already. */
+void http_connection_end_tick(struct http_connection *connection);
 
 /* http_request.c. Parses up to `len` bytes and returns how many it took; stops at the end of a request. Sets
  * `refusal` of the connection when the request cannot be accepted. */

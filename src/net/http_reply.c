@@ -23,19 +23,32 @@ static bool has_body(int status) {
 static void append_length(struct buf *head, int status, size_t len, bool chunked) {
     if (!has_body(status))
         return;
-    if (len != LENGTH_UNKNOWN)
-        buf_printf(head, "Content-Length: %zu\r\n", len);
-    else if (chunked)
+    if (len != LENGTH_UNKNOWN) {
+        buf_append_str(head, "Content-Length: ");
+        buf_append_u64(head, len);
+        buf_append_str(head, "\r\n");
+    } else if (chunked)
         buf_append_str(head, "Transfer-Encoding: chunked\r\n");
+}
+
+static void append_line(struct buf *head, const char *name, const char *value) {
+    buf_append_str(head, name);
+    buf_append(head, ": ", 2);
+    buf_append_str(head, value);
+    buf_append(head, "\r\n", 2);
 }
 
 static void append_head(struct buf *head, struct http_server *server, int status, const char *content_type,
                         bool keep_alive) {
-    buf_printf(head, "HTTP/1.1 %d %s\r\nDate: %s\r\nConnection: %s\r\n", status,
-               http_status_str((enum http_status)status), date_now(server),
-               keep_alive ? "keep-alive" : "close");
+    buf_append_str(head, "HTTP/1.1 ");
+    buf_append_u64(head, (uint64_t)status);
+    buf_append_char(head, ' ');
+    buf_append_str(head, http_status_str((enum http_status)status));
+    buf_append(head, "\r\n", 2);
+    append_line(head, "Date", date_now(server));
+    append_line(head, "Connection", keep_alive ? "keep-alive" : "close");
     if (content_type)
-        buf_printf(head, "Content-Type: %s\r\n", content_type);
+        append_line(head, "Content-Type", content_type);
 }
 
 /* A reply without its whole head is no reply. */
@@ -71,7 +84,7 @@ static void begin(struct http_exchange *exchange, int status, const char *conten
 void http_add_header(struct http_exchange *exchange, const char *name, const char *value) {
     if (strpbrk(name, "\r\n") || strpbrk(value, "\r\n"))
         return;
-    buf_printf(&exchange->extra_headers, "%s: %s\r\n", name, value);
+    append_line(&exchange->extra_headers, name, value);
 }
 
 void http_reply(struct http_exchange *exchange, int status, const char *content_type, const void *body,

@@ -76,8 +76,7 @@ static void at_end_of_tick(void *arg) {
         struct http_connection *connection = server->pending;
         server->pending = connection->pending_next;
         connection->pending = false;
-        if (connection->state != HTTP_DEAD)
-            http_connection_go_on(connection);
+        http_connection_end_tick(connection);
     }
     free_dead(server);
 }

@@ -14,6 +14,7 @@ struct subscription {
     transport_fn *fn;
     void *arg;
     void *native; /* the transport's own handle */
+    void *owner;  /* the transport, where it needs that; inbox.c does not look at it */
     struct subscription *next;
     char subject[]; /* pattern */
 };

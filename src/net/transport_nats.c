@@ -23,6 +23,10 @@
 #define PING_INTERVAL_MS 5000
 #define PINGS_OUT_MAX    2
 #define CLOSE_FLUSH_MS   500
+/* The library frees messages on one more thread, and every message handed back wakes it. So they go back
+ * together, as many as this, or when they hold so many bytes. */
+#define SPENT_MAX       32
+#define SPENT_BYTES_MAX (256 << 10)
 /* What a subscription's thread has not yet copied; it is only ever behind for a moment. */
 #define PENDING_BYTES_MAX (512 << 20)
 
@@ -34,6 +38,10 @@ struct nats_transport {
     pthread_mutex_t mutex;
     pthread_cond_t ended;
     size_t callbacks_open; /* under mutex: subscriptions and the connection, which may still call back */
+    /* Copied messages, of the one thread that delivers. */
+    natsMsg *spent[SPENT_MAX];
+    size_t spent_count;
+    size_t spent_bytes;
 };
 
 static struct nats_transport *nats_of(struct transport *transport) {
@@ -55,16 +63,30 @@ static void callback_ended(void *arg) {
     pthread_mutex_unlock(&t->mutex);
 }
 
+static void destroy_spent(struct nats_transport *t) {
+    while (t->spent_count > 0)
+        natsMsg_Destroy(t->spent[--t->spent_count]);
+    t->spent_bytes = 0;
+}
+
+static void keep_spent(struct nats_transport *t, natsMsg *msg) {
+    t->spent[t->spent_count++] = msg;
+    t->spent_bytes += (size_t)natsMsg_GetDataLength(msg);
+    if (t->spent_count == SPENT_MAX || t->spent_bytes > SPENT_BYTES_MAX)
+        destroy_spent(t);
+}
+
 static void on_message(natsConnection *connection, natsSubscription *native, natsMsg *msg, void *arg) {
     (void)connection;
     (void)native;
+    const struct subscription *subscription = arg;
     struct transport_message message = {.subject = natsMsg_GetSubject(msg),
                                         .reply = natsMsg_GetReply(msg),
                                         .data = natsMsg_GetData(msg),
                                         .len = (size_t)natsMsg_GetDataLength(msg),
                                         .no_responders = natsMsg_IsNoResponders(msg)};
-    inbox_put(arg, &message);
-    natsMsg_Destroy(msg);
+    inbox_put(subscription, &message);
+    keep_spent(subscription->owner, msg);
 }
 
 static void on_disconnected(natsConnection *connection, void *arg) {
@@ -125,6 +147,7 @@ static enum status nats_publish(struct transport *transport, const char *subject
 
 static natsStatus subscribe_native(struct nats_transport *t, struct subscription *subscription) {
     natsSubscription *native = NULL;
+    subscription->owner = t;
     natsStatus result =
         natsConnection_Subscribe(&native, t->connection, subscription->subject, on_message, subscription);
     if (result != NATS_OK)
@@ -184,6 +207,7 @@ static void free_nats(struct nats_transport *t) {
     for (struct subscription *s = t->inbox ? inbox_subscriptions(t->inbox) : NULL; s; s = s->next)
         natsSubscription_Destroy(s->native);
     natsConnection_Destroy(t->connection);
+    destroy_spent(t);
     inbox_free(t->inbox);
     pthread_cond_destroy(&t->ended);
     pthread_mutex_destroy(&t->mutex);

@@ -34,7 +34,7 @@ static bool check_text(struct reading *reading, const json_t *value, const char 
 
 static bool check_member(struct reading *reading, const json_t *object, const char *at, const char *key) {
     char param[ERROR_PARAM_MAX];
-    reading_name(param, "%s.%s", at, key);
+    reading_name_member(param, at, key);
     return check_text(reading, json_object_get(object, key), param);
 }
 
@@ -44,7 +44,7 @@ static bool check_type(struct reading *reading, const json_t *object, const char
     if (!check_member(reading, object, at, "type"))
         return false;
     const char *type = json_string_value(json_object_get(object, "type"));
-    reading_name(param, "%s.type", at);
+    reading_name_member(param, at, "type");
     return strcmp(type, wanted) == 0 ||
            reading_refuse(reading, param, "is \"%.*s\"; only \"%s\" is supported", quoted_len(type), type,
                           wanted);
@@ -65,7 +65,7 @@ static bool check_parts(struct reading *reading, const json_t *parts, const char
         return reading_refuse(reading, param, "is an empty array; it must hold at least one text part");
     for (size_t i = 0; i < json_array_size(parts); i++) {
         char inner[ERROR_PARAM_MAX];
-        reading_name(inner, "%s[%zu]", param, i);
+        reading_name_element(inner, param, i);
         if (!check_part(reading, json_array_get(parts, i), inner))
             return false;
     }
@@ -75,7 +75,7 @@ static bool check_parts(struct reading *reading, const json_t *parts, const char
 static bool check_content(struct reading *reading, const json_t *message, const char *at, const char *role) {
     char param[ERROR_PARAM_MAX];
     const json_t *content = json_object_get(message, "content");
-    reading_name(param, "%s.content", at);
+    reading_name_member(param, at, "content");
     if (!json_present(message, "content") && strcmp(role, "assistant") == 0)
         return json_array_size(json_object_get(message, "tool_calls")) > 0 ||
                reading_refuse(reading, param, "is %s; a message of the assistant needs content or tool_calls",
@@ -93,7 +93,7 @@ static bool check_content(struct reading *reading, const json_t *message, const 
 static bool check_name(struct reading *reading, const json_t *message, const char *at) {
     char param[ERROR_PARAM_MAX];
     const json_t *name = json_present(message, "name");
-    reading_name(param, "%s.name", at);
+    reading_name_member(param, at, "name");
     if (!name)
         return true;
     if (!check_text(reading, name, param))
@@ -111,7 +111,7 @@ static bool check_call(struct reading *reading, const json_t *call, const char *
     if (!check_member(reading, call, at, "id") || !check_type(reading, call, at, "function"))
         return false;
     const json_t *function = json_object_get(call, "function");
-    reading_name(param, "%s.function", at);
+    reading_name_member(param, at, "function");
     if (!json_is_object(function))
         return reading_refuse(reading, param, "must be an object with name and arguments, not %s",
                               json_kind(function));
@@ -122,7 +122,7 @@ static bool check_call(struct reading *reading, const json_t *call, const char *
 static bool check_calls(struct reading *reading, const json_t *message, const char *at, const char *role) {
     char param[ERROR_PARAM_MAX];
     const json_t *calls = json_present(message, "tool_calls");
-    reading_name(param, "%s.tool_calls", at);
+    reading_name_member(param, at, "tool_calls");
     if (!calls)
         return true;
     if (strcmp(role, "assistant") != 0)
@@ -134,7 +134,7 @@ static bool check_calls(struct reading *reading, const json_t *message, const ch
                               json_array_size(calls), TOOL_CALLS_MAX);
     for (size_t i = 0; i < json_array_size(calls); i++) {
         char inner[ERROR_PARAM_MAX];
-        reading_name(inner, "%s[%zu]", param, i);
+        reading_name_element(inner, param, i);
         if (!check_call(reading, json_array_get(calls, i), inner))
             return false;
     }
@@ -143,7 +143,7 @@ static bool check_calls(struct reading *reading, const json_t *message, const ch
 
 static bool check_tools(struct reading *reading, const json_t *message, const char *at, const char *role) {
     char param[ERROR_PARAM_MAX];
-    reading_name(param, "%s.function_call", at);
+    reading_name_member(param, at, "function_call");
     if (json_present(message, "function_call"))
         return reading_refuse(reading, param, "is not supported; tool_calls is");
     if (strcmp(role, "tool") == 0 && !check_member(reading, message, at, "tool_call_id"))
@@ -176,14 +176,14 @@ static json_t *copy_message(const json_t *message, const char *role) {
 
 static bool read_message(struct reading *reading, const json_t *message, size_t index, json_t *out) {
     char at[ERROR_PARAM_MAX], param[ERROR_PARAM_MAX];
-    reading_name(at, "messages[%zu]", index);
+    reading_name_element(at, "messages", index);
     if (!json_is_object(message))
         return reading_refuse(reading, at, "must be an object with role and content, not %s",
                               json_kind(message));
     if (!check_member(reading, message, at, "role"))
         return false;
     const char *role = json_string_value(json_object_get(message, "role"));
-    reading_name(param, "%s.role", at);
+    reading_name_member(param, at, "role");
     if (!is_role(role))
         return reading_refuse(reading, param,
                               "is \"%.*s\"; it must be system, developer, user, assistant or tool",

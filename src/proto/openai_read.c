@@ -27,11 +27,24 @@ bool reading_refuse(struct reading *reading, const char *param, const char *form
     return false;
 }
 
-void reading_name(char out[ERROR_PARAM_MAX], const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    vsnprintf(out, ERROR_PARAM_MAX, format, args);
-    va_end(args);
+/* Memory that is all there from the start never grows; a name that is too long keeps its beginning. */
+static struct buf buf_over(char out[ERROR_PARAM_MAX]) {
+    return (struct buf){.data = out, .cap = ERROR_PARAM_MAX - 1, .max = ERROR_PARAM_MAX - 1};
+}
+
+void reading_name_member(char out[ERROR_PARAM_MAX], const char *at, const char *key) {
+    struct buf name = buf_over(out);
+    buf_append_str(&name, at);
+    buf_append_char(&name, '.');
+    buf_append_str(&name, key);
+}
+
+void reading_name_element(char out[ERROR_PARAM_MAX], const char *at, size_t index) {
+    struct buf name = buf_over(out);
+    buf_append_str(&name, at);
+    buf_append_char(&name, '[');
+    buf_append_u64(&name, index);
+    buf_append_char(&name, ']');
 }
 
 /* Numbers. */
@@ -233,7 +246,7 @@ static bool read_stop(struct reading *reading) {
                               json_array_size(value), CHAT_STOP_MAX);
     for (size_t i = 0; i < json_array_size(value); i++) {
         char param[ERROR_PARAM_MAX];
-        reading_name(param, "stop[%zu]", i);
+        reading_name_element(param, "stop", i);
         if (!read_one_stop(reading, json_array_get(value, i), param))
             return false;
     }

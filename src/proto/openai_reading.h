@@ -19,8 +19,10 @@ struct reading {
 /* Sets the error "<param> <message>"; always false, so that a reader can return it. */
 bool reading_refuse(struct reading *reading, const char *param, const char *format, ...) PRINTF_LIKE(3, 4);
 
-/* The name of a field, as in messages[2].content[0].type. */
-void reading_name(char out[ERROR_PARAM_MAX], const char *format, ...) PRINTF_LIKE(2, 3);
+/* The name of a field, as in messages[2].content[0].type: `key` of `at`, and an element of it. Cheap, since
+ * names are made for every message, not only for those that are refused. */
+void reading_name_member(char out[ERROR_PARAM_MAX], const char *at, const char *key);
+void reading_name_element(char out[ERROR_PARAM_MAX], const char *at, size_t index);
 
 /* Checks messages and copies them into the request's messages_json. */
 bool openai_read_messages(struct reading *reading);

@@ -13,6 +13,7 @@
 #include "proto/json_write.h"
 #include "proto/wire.h"
 #include "proto/wire_read.h"
+#include "proto/wire_scan.h"
 
 /* By kind; the finish reasons below by reason. */
 static const char kind_letters[] = {[WIRE_EVENT_ACCEPTED] = 'a',
@@ -206,6 +207,8 @@ static enum status read_all(const json_t *root, wire_event_fn *fn, void *arg, st
 
 enum status wire_read_events(const char *data, size_t len, wire_event_fn *fn, void *arg,
                              struct error *error) {
+    if (wire_scan_events(data, len, fn, arg))
+        return STATUS_OK;
     json_t *root = wire_open(data, len, error);
     if (!root)
         return STATUS_PROTOCOL_ERROR;

@@ -16,9 +16,14 @@
 #include "proto/wire.h"
 #include "proto/wire_read.h"
 
-/* 17 digits bring every double back as it was, but -0: JSON would make it the integer 0. */
+/* 17 digits bring every double back as it was, but -0: JSON would make it the integer 0. Most are the whole
+ * numbers of the defaults, and printing a double is slow. */
 static void append_number(struct buf *out, const char *key, double value) {
-    buf_printf(out, "%s%.17g", key, value == 0 ? 0.0 : value);
+    int whole = (int)value; /* in range: no field of sampling goes beyond 2 */
+    if (value == whole)
+        json_append_int(out, key, whole);
+    else
+        buf_printf(out, "%s%.17g", key, value);
 }
 
 static void append_stop(struct buf *out, const struct chat_request *chat) {

@@ -53,6 +53,22 @@ static bool rewrite_events(const char *data, size_t len, struct buf *out, struct
     return ok;
 }
 
+/* Behind white space a message is read the general way, which must say the same. */
+static bool rewrite_events_both_ways(const char *data, size_t len, struct buf *out, struct error *error) {
+    struct buf spaced, general;
+    buf_init(&spaced, 0);
+    buf_init(&general, 0);
+    buf_append_char(&spaced, ' ');
+    buf_append(&spaced, data, len);
+    bool ok = rewrite_events(data, len, out, error);
+    if (rewrite_events(spaced.data, spaced.len, &general, error) != ok || general.len != out->len ||
+        memcmp(general.data, out->data, out->len) != 0)
+        abort();
+    buf_release(&spaced);
+    buf_release(&general);
+    return ok;
+}
+
 static bool rewrite_info(const char *data, size_t len, struct buf *out, struct error *error) {
     struct worker_info info;
     if (wire_read_worker_info(data, len, &info, error) != STATUS_OK)
@@ -92,8 +108,9 @@ static bool rewrite_subject(const char *data, size_t len, struct buf *out, struc
     return true;
 }
 
-static rewrite_fn *const rewriters[8] = {rewrite_job,  rewrite_cancel,     rewrite_control, rewrite_events,
-                                         rewrite_info, rewrite_deregister, rewrite_subject, rewrite_events};
+static rewrite_fn *const rewriters[8] = {
+    rewrite_job,  rewrite_cancel,     rewrite_control, rewrite_events,
+    rewrite_info, rewrite_deregister, rewrite_subject, rewrite_events_both_ways};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size == 0)

@@ -148,6 +148,20 @@ static void a_line_is_a_json_object_with_all_fields(void **state) {
                         "\"inf\":null,\"big\":1e+300,\"up\":true,\"down\":false}\n");
 }
 
+static void a_number_has_up_to_ten_digits(void **state) {
+    (void)state;
+    static const double numbers[] = {0,       12,          0.658,      1.5, 0.03,  10.001, 999999.999,
+                                     1000000, 1e6 + 0.001, 1.0 / 3000, 1e9, -2.25, 0.1,    2.0005};
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        char wanted[64];
+        snprintf(wanted, sizeof wanted, "\"msg\":\"m\",\"n\":%.10g}\n", numbers[i]);
+        capture_json_start(LOG_DEBUG, NULL);
+        log_error("m", F_NUM("n", numbers[i]));
+        capture_json_end();
+        assert_string_equal(without_time() + strlen("\"level\":\"error\","), wanted);
+    }
+}
+
 static void without_role_or_fields_there_is_only_the_message(void **state) {
     (void)state;
     capture_json_start(LOG_DEBUG, NULL);
@@ -314,6 +328,7 @@ static void text_from_outside_moves_no_cursor(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_line_is_a_json_object_with_all_fields),
+        cmocka_unit_test(a_number_has_up_to_ten_digits),
         cmocka_unit_test(without_role_or_fields_there_is_only_the_message),
         cmocka_unit_test(lines_below_the_level_are_neither_written_nor_computed),
         cmocka_unit_test(levels_are_known_by_name),

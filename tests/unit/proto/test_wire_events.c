@@ -218,6 +218,59 @@ static void events_come_back_in_order_as_they_were(void **state) {
     buf_release(&text);
 }
 
+/* White space before the message takes it to the general reader. */
+static void assert_read_the_same_in_general(const char *text, size_t len) {
+    static struct heard general;
+    struct error error;
+    struct buf spaced;
+    buf_init(&spaced, 0);
+    buf_append_char(&spaced, ' ');
+    buf_append(&spaced, text, len);
+    enum status status = wire_read_events(text, len, hear, &heard, &error);
+    if (wire_read_events(spaced.data, spaced.len, hear, &general, &error) != status)
+        fail_msg("in general %s: %.*s", status_name(error.status), (int)len, text);
+    assert_int_equal(heard.count, general.count);
+    for (size_t i = 0; i < heard.count; i++)
+        assert_same_event(&heard.events[i], &general.events[i]);
+    forget(&heard);
+    forget(&general);
+    buf_release(&spaced);
+}
+
+static void events_in_our_own_spelling_are_read_as_any_json(void **state) {
+    (void)state;
+    static const char strange[] = "\0\"\\/bu09{[,:]} \n\x7f\x80\xc3\xff";
+    static const char *const texts[] = {"plain", "a \"quote\", a \\, a\ttab\n", "\x01\x1f\x7f",
+                                        "\u00e9\u4e16\U0001F600", ""};
+    struct buf text;
+    buf_init(&text, 0);
+    wire_events_open(&text, "worker_1", "abc123abc123");
+    struct wire_event event = {.request_id = "r-1", .attempt = UINT32_MAX};
+    wire_events_add(&text, &event);
+    event.kind = WIRE_EVENT_STARTED;
+    event.prompt_tokens = INT32_MAX;
+    wire_events_add(&text, &event);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        event.kind = i % 2 ? WIRE_EVENT_FINISHED : WIRE_EVENT_TOKEN;
+        event.finish = i % 4 == 1 ? FINISH_STOP : FINISH_LENGTH;
+        event.text = texts[i];
+        event.text_len = strlen(texts[i]);
+        wire_events_add(&text, &event);
+    }
+    wire_events_close(&text);
+    assert_read_the_same_in_general(text.data, text.len);
+    for (size_t at = 0; at < text.len; at++) {
+        char kept = text.data[at];
+        for (size_t i = 0; i < sizeof(strange) - 1; i++) {
+            text.data[at] = strange[i];
+            assert_read_the_same_in_general(text.data, text.len);
+        }
+        text.data[at] = kept;
+        assert_read_the_same_in_general(text.data, at);
+    }
+    buf_release(&text);
+}
+
 static void harmed_events_are_refused_or_read(void **state) {
     (void)state;
     struct rng rng;
@@ -382,6 +435,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_is_spelt_as_documented),
         cmocka_unit_test(events_come_back_in_order_as_they_were),
+        cmocka_unit_test(events_in_our_own_spelling_are_read_as_any_json),
         cmocka_unit_test(harmed_events_are_refused_or_read),
         cmocka_unit_test(a_malformed_frame_tells_nothing),
         cmocka_unit_test(a_malformed_event_ends_the_reading_after_those_before_it),
