@@ -185,16 +185,11 @@ static int64_t wait_limit_ms(const struct request *request, enum status why) {
 
 /* Nobody can take it now: it waits, or this is its end. */
 static enum request_event no_worker(struct request *request, const struct error *why) {
-    int64_t left_ms = room_time_left_ms(request, wait_limit_ms(request, why->status));
-    if (left_ms > 0) {
-        request->wait_left_ms = left_ms;
-        request->failure = *why;
-        return EVENT_MUST_WAIT;
-    }
     /* After a failed try, how that failed tells more than that nobody is left. */
     if (request->try_count == 0)
         request->failure = *why;
-    return EVENT_NO_WORKER;
+    request->wait_left_ms = room_time_left_ms(request, wait_limit_ms(request, why->status));
+    return request->wait_left_ms > 0 ? EVENT_MUST_WAIT : EVENT_NO_WORKER;
 }
 
 /* Nobody was asked this time. */
