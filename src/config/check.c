@@ -109,12 +109,26 @@ static enum status check_models(struct config *config, struct error *error) {
     return STATUS_OK;
 }
 
+static enum status check_expected(const struct config *config, struct error *error) {
+    static const char chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-*";
+    const struct config_list *expected = &config->discovery.expected_workers;
+    for (size_t i = 0; i < expected->count; i++)
+        if (expected->items[i][strspn(expected->items[i], chars)] != '\0')
+            return REFUSE(
+                "cluster.discovery.expected_workers",
+                "a worker's id has letters, digits, '_' and '-', and a pattern of it '*', not \"%s\"",
+                expected->items[i]);
+    return STATUS_OK;
+}
+
 enum status config_check(struct config *config, struct error *error) {
     enum status status = check_nats(config, error);
     if (status == STATUS_OK)
         status = check_times(config, error);
     if (status == STATUS_OK)
         status = check_worker(config, error);
+    if (status == STATUS_OK)
+        status = check_expected(config, error);
     if (status == STATUS_OK)
         status = check_models(config, error);
     return status;

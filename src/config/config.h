@@ -17,6 +17,7 @@ enum {
     CONFIG_MODELS_MAX = 32,
     CONFIG_WEIGHTS_MAX = 256,
     CONFIG_WEIGHT_DIGITS = 3, /* behind the point */
+    CONFIG_LIST_MAX = 256,
 };
 
 enum nats_mode { NATS_EMBEDDED, NATS_EXTERNAL };
@@ -38,6 +39,12 @@ struct config_weights {
     struct config_weight rows[CONFIG_WEIGHTS_MAX];
     size_t count;
 };
+
+struct config_list {
+    char *items[CONFIG_LIST_MAX]; /* owned; each once */
+    size_t count;
+};
+bool config_list_has(const struct config_list *list, const char *item);
 
 struct config {
     char *log_level; /* debug | info | warn | error */
@@ -79,6 +86,7 @@ struct config {
             int64_t retry_delay_ms;
             int64_t max_delay_ms;
             int64_t budget_percent;
+            struct config_list on_errors; /* names of base/status.h */
         } retry;
         struct {
             bool enabled;
@@ -95,6 +103,8 @@ struct config {
         struct config_weights weights;
     } balancing;
     struct {
+        struct config_list expected_workers; /* ids, or patterns with `*` */
+        int64_t expected_grace_ms;
         int64_t heartbeat_interval_ms;
         int64_t hung_after_ms;
     } discovery;

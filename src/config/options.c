@@ -13,6 +13,15 @@ static const char *const cache_names[] = {"f16", "bf16", "q8_0", NULL};
 static const char *const strategy_names[] = {
     "round_robin", "least_requests", "weighted_random", "skills_based", "smart", "prefix_aware", NULL};
 
+/* The retryable rows of the status table. */
+#define RETRYABLE_true(name) name,
+#define RETRYABLE_false(name)
+static const char *const retryable_names[] = {
+#define X(name, http, type, retryable, outcome, text) RETRYABLE_##retryable(#name)
+    STATUS_MAP(X)
+#undef X
+        NULL};
+
 /* One constructor for each kind, so that a row holds only what its kind has. */
 #define INT(path_, flag_, letter_, field_, initial_, min_, max_, unit_, help_)                              \
     {                                                                                                       \
@@ -38,6 +47,12 @@ static const char *const strategy_names[] = {
     {                                                                                                \
         .path = (path_), .flag = (flag_), .kind = OPTION_ID, .offset = FIELD(field_), .initial = "", \
         .max = 64, .unit = "", .help = (help_)                                                       \
+    }
+
+#define LIST(path_, flag_, field_, initial_, item_max_, choices_, help_)                              \
+    {                                                                                                 \
+        .path = (path_), .flag = (flag_), .kind = OPTION_LIST, .offset = FIELD(field_),               \
+        .initial = (initial_), .max = (item_max_), .choices = (choices_), .unit = "", .help = (help_) \
     }
 
 #define WEIGHTS(path_, flag_, field_, help_)                                                              \
@@ -140,6 +155,11 @@ const struct option option_table[] = {
     INT("cluster.requestRouting.retry.budgetPercent", "retry-budget-percent", 0, routing.retry.budget_percent,
         "20", 0, 100, "%", "Retries in relation to requests, beside two a second that are always allowed."),
 
+    LIST("cluster.requestRouting.retry.retryOnErrors", "retry-on-errors", routing.retry.on_errors,
+         "ENGINE_ERROR,MODEL_LOAD_FAILED,PROTOCOL_ERROR,WORKER_OVERLOADED,WORKER_DRAINING,MODEL_NOT_LOADED,"
+         "WORKER_UNAVAILABLE,WORKER_OFFLINE,NATS_ERROR,WORKER_TIMEOUT",
+         64, retryable_names, "Ways for a try to fail after which another worker is tried."),
+
     BOOL("cluster.requestRouting.circuitBreaker.enabled", "circuit-breaker", routing.breaker.enabled, "true",
          "Send nothing to a worker that keeps failing until it has proved itself again."),
     INT("cluster.requestRouting.circuitBreaker.failureThreshold", "failure-threshold", 0,
@@ -164,6 +184,12 @@ const struct option option_table[] = {
             "said. By its id, or by a pattern of its id or host name in which `*` stands for any text; the "
             "id counts most, then the first pattern that fits."),
 
+    LIST("cluster.discovery.expected_workers", "expected-workers", discovery.expected_workers, "", 64, NULL,
+         "Workers that should be there: ids, or patterns of ids in which `*` stands for any text. The "
+         "controller "
+         "works without such a list; with one it tells in its log, status and metrics who is missing."),
+    INT("cluster.discovery.expected_grace_ms", "expected-grace-ms", 0, discovery.expected_grace_ms, "30000",
+        0, HOUR, "ms", "How long an expected worker may be away before it counts as missing."),
     INT("cluster.discovery.heartbeat_interval_ms", "heartbeat-interval-ms", 0,
         discovery.heartbeat_interval_ms, "1000", 20, MINUTE, "ms",
         "How often a worker tells that it is alive; the same in the whole cluster."),

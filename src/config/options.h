@@ -17,6 +17,7 @@ enum option_kind {
     OPTION_TEXT,    /* char *, owned */
     OPTION_CHOICE,  /* char *, owned, one of `choices` */
     OPTION_ID,      /* char *, owned, empty or [A-Za-z0-9_-]: it becomes part of a NATS subject */
+    OPTION_LIST,    /* struct config_list; as a flag, or in one line of a file, with commas in between */
     OPTION_WEIGHTS, /* struct config_weights; in a file a section of its own, text: number */
 };
 
@@ -29,7 +30,7 @@ struct option {
     const char *initial; /* the default, written as in a file */
     int64_t min;         /* of a number; of a text, its length in bytes */
     int64_t max;
-    const char *const *choices; /* ends with NULL */
+    const char *const *choices; /* ends with NULL; of a list, what each item may be, NULL: any text */
     const char *unit;           /* "" when it has none */
     const char *help;
 };
@@ -59,11 +60,14 @@ MUST_USE bool option_store(const struct option *option, struct config *config, c
 /* Adds a weight, or replaces that of the same pattern. `number` as in `1.5`. As option_store on errors. */
 MUST_USE bool option_add_weight(struct config_weights *weights, const char *pattern, size_t pattern_len,
                                 const char *number, size_t number_len, char *why);
+/* Adds an item to a list, unless it is there already. As option_store on errors. */
+MUST_USE bool option_add_item(const struct option *option, struct config *config, const char *text,
+                              size_t len, char *why);
 enum { OPTION_WEIGHT_CHARS = 24 };
 /* As option_add_weight takes it; `out` holds OPTION_WEIGHT_CHARS. */
 void option_show_weight(int64_t thousandths, char *out);
-/* The value as option_store takes it; of weights always "", they are in the struct. `scratch` holds at least
- * 32 bytes and is used for numbers. */
+/* The value as option_store takes it; of lists and weights always "", they are in the struct. `scratch` holds
+ * at least 32 bytes and is used for numbers. */
 const char *option_value(const struct option *option, const struct config *config, char *scratch);
 void option_release(const struct option *option, struct config *config);
 

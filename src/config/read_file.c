@@ -213,6 +213,27 @@ static enum status read_weights(struct reader *reader, const struct option *opti
     }
 }
 
+/* A list, or its items in one line with commas in between. It replaces what the option held. */
+static enum status read_list(struct reader *reader, const struct option *option) {
+    if (is_at(reader, YAML_SCALAR_EVENT) && !is_null(reader))
+        return read_option(reader, option);
+    option_release(option, reader->config);
+    if (is_null(reader))
+        return STATUS_OK;
+    if (!is_at(reader, YAML_SEQUENCE_START_EVENT))
+        return refuse(reader, line_of(reader), option->path, "must be a list, one \"- item\" a line");
+    for (;;) {
+        enum status status = next(reader);
+        if (status != STATUS_OK || is_at(reader, YAML_SEQUENCE_END_EVENT))
+            return status;
+        size_t len = 0;
+        const char *item = is_at(reader, YAML_SCALAR_EVENT) ? scalar(reader, &len) : "";
+        char why[OPTION_WHY_MAX];
+        if (!option_add_item(option, reader->config, item, len, why))
+            return refuse(reader, line_of(reader), option->path, "%s", why);
+    }
+}
+
 static enum status store_model(struct reader *reader, size_t line, const char *name, const char *path) {
     if (!config_add_model(reader->config, name, path))
         return refuse(reader, line, CONFIG_MODELS_PATH, "more than %d models", CONFIG_MODELS_MAX);
@@ -290,8 +311,10 @@ static enum status read_section(struct reader *reader, const char *section);
 
 static enum status read_value(struct reader *reader, const char *section, const char *path, size_t key_line) {
     const struct option *option = option_find_path(path);
+    if (option && option->kind == OPTION_WEIGHTS)
+        return read_weights(reader, option);
     if (option)
-        return option->kind == OPTION_WEIGHTS ? read_weights(reader, option) : read_option(reader, option);
+        return option->kind == OPTION_LIST ? read_list(reader, option) : read_option(reader, option);
     if (strcmp(path, CONFIG_MODELS_PATH) == 0)
         return read_models(reader);
     if (!option_is_section(path))

@@ -100,7 +100,7 @@ static bool store_bool(bool *field, const char *text, size_t len, char *why) {
 /* The index of the choice, -1 when it is none of them. */
 static int find_choice(const struct option *option, const char *text, size_t len, char *why) {
     struct buf list;
-    buf_init(&list, OPTION_WHY_MAX / 2);
+    buf_init(&list, OPTION_WHY_MAX - 64); /* room for the words around it */
     for (int i = 0; option->choices[i]; i++) {
         if (is_word(text, len, option->choices[i])) {
             buf_release(&list);
@@ -211,6 +211,64 @@ bool option_add_weight(struct config_weights *weights, const char *pattern, size
     return true;
 }
 
+bool config_list_has(const struct config_list *list, const char *item) {
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->items[i], item) == 0)
+            return true;
+    return false;
+}
+
+bool option_add_item(const struct option *option, struct config *config, const char *text, size_t len,
+                     char *why) {
+    struct config_list *list = field_of(option, config);
+    if (!option_check_text(text, len, option->max, why) ||
+        (option->choices && find_choice(option, text, len, why) < 0))
+        return false;
+    if (len == 0) {
+        snprintf(why, OPTION_WHY_MAX, "must not have an empty item");
+        return false;
+    }
+    char *copy = strndup(text, len);
+    assert(copy);
+    if (config_list_has(list, copy)) {
+        free(copy);
+        return true;
+    }
+    if (list->count == CONFIG_LIST_MAX) {
+        free(copy);
+        snprintf(why, OPTION_WHY_MAX, "must not have more than %d items", CONFIG_LIST_MAX);
+        return false;
+    }
+    list->items[list->count++] = copy;
+    return true;
+}
+
+static void clear_list(struct config_list *list) {
+    for (size_t i = 0; i < list->count; i++)
+        free(list->items[i]);
+    list->count = 0;
+}
+
+/* The whole list; nothing empties it. What was there stays when an item is wrong. */
+static bool store_list(const struct option *option, struct config *config, const char *text, size_t len,
+                       char *why) {
+    struct config_list *list = field_of(option, config);
+    struct config_list before = *list;
+    list->count = 0;
+    for (const char *at = text, *end = text + len; at < end;) {
+        const char *comma = memchr(at, ',', (size_t)(end - at));
+        const char *item_end = comma ? comma : end;
+        if (!option_add_item(option, config, at, (size_t)(item_end - at), why)) {
+            clear_list(list);
+            *list = before;
+            return false;
+        }
+        at = comma ? comma + 1 : end;
+    }
+    clear_list(&before);
+    return true;
+}
+
 static void clear_weights(struct config_weights *weights) {
     for (size_t i = 0; i < weights->count; i++)
         free(weights->rows[i].pattern);
@@ -250,6 +308,8 @@ bool option_store(const struct option *option, struct config *config, const char
     case OPTION_CHOICE:
     case OPTION_ID:
         return store_text(option, text_field(option, config), text, len, why);
+    case OPTION_LIST:
+        return store_list(option, config, text, len, why);
     case OPTION_WEIGHTS:
         return store_weight(field_of(option, config), text, len, why);
     }
@@ -278,6 +338,7 @@ const char *option_value(const struct option *option, const struct config *confi
     case OPTION_CHOICE:
     case OPTION_ID:
         return *(char *const *)field;
+    case OPTION_LIST:
     case OPTION_WEIGHTS:
         break;
     }
@@ -287,6 +348,8 @@ const char *option_value(const struct option *option, const struct config *confi
 void option_release(const struct option *option, struct config *config) {
     if (has_text(option))
         free(*text_field(option, config));
+    if (option->kind == OPTION_LIST)
+        clear_list(field_of(option, config));
     if (option->kind == OPTION_WEIGHTS)
         clear_weights(field_of(option, config));
 }

@@ -129,6 +129,18 @@ static void put_weights(struct buf *out, const struct option *option, const stru
     }
 }
 
+static void put_list(struct buf *out, const struct option *option, const struct config *config, int depth) {
+    const struct config_list *list = (const void *)((const char *)config + option->offset);
+    indent(out, depth);
+    buf_printf(out, list->count ? "%s:\n" : "%s: []\n", last_name(option->path));
+    for (size_t i = 0; i < list->count; i++) {
+        indent(out, depth + 1);
+        buf_append_str(out, "- ");
+        quote(out, list->items[i]);
+        buf_append_char(out, '\n');
+    }
+}
+
 static void put_options(struct buf *out, const struct config *config, bool comments) {
     const char *last = "";
     for (size_t i = 0; i < option_count; i++) {
@@ -140,6 +152,10 @@ static void put_options(struct buf *out, const struct config *config, bool comme
         last = option->path;
         if (option->kind == OPTION_WEIGHTS) {
             put_weights(out, option, config, depth, comments);
+            continue;
+        }
+        if (option->kind == OPTION_LIST) {
+            put_list(out, option, config, depth);
             continue;
         }
         indent(out, depth);

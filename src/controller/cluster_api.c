@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "controller/controller_internal.h"
+#include "proto/json_write.h"
 
 static bool can_work(const struct registry_worker *worker) {
     return worker->state == WORKER_ONLINE && worker->info.phase == WORKER_PHASE_READY;
@@ -147,6 +148,18 @@ static void write_links(const struct controller *controller, struct buf *out) {
                (unsigned long long)controller->stats.impossible_events);
 }
 
+static void write_expected(const struct expected *expected, struct buf *out) {
+    const char *comma = "";
+    buf_printf(out, "\"expectedWorkers\":{\"expected\":%zu,\"missing\":[", expected->count);
+    for (size_t i = 0; i < expected->count; i++) {
+        if (!expected->workers[i].missing)
+            continue;
+        json_append_str(out, comma, expected->workers[i].pattern);
+        comma = ",";
+    }
+    buf_append_str(out, "]},");
+}
+
 void cluster_api_status(struct controller *controller, struct http_exchange *exchange,
                         const char *rest UNUSED) {
     struct openai_model *models = calloc(MODELS_LISTED_MAX, sizeof(*models));
@@ -165,6 +178,7 @@ void cluster_api_status(struct controller *controller, struct http_exchange *exc
         buf_printf(&body, ",\"workersReady\":%d}", models[i].workers);
     }
     buf_append_str(&body, "],");
+    write_expected(&controller->expected, &body);
     write_links(controller, &body);
     write_requests(controller, &body);
     buf_append_char(&body, '}');

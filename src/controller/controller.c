@@ -1,5 +1,6 @@
 #include "controller/controller.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,6 +130,8 @@ static struct breaker_config breaker_config_of(const struct config *config) {
     };
 }
 
+static_assert((int)EXPECTED_MAX >= (int)CONFIG_LIST_MAX, "every configured name has a place");
+
 static void init_routing(struct controller *controller) {
     const struct config *config = controller->config;
     int64_t heartbeat_ms = config->discovery.heartbeat_interval_ms;
@@ -145,10 +148,15 @@ static void init_routing(struct controller *controller) {
                                               .max_retries = config->routing.retry.max_retries,
                                               .delay_ms = config->routing.retry.retry_delay_ms,
                                               .max_delay_ms = config->routing.retry.max_delay_ms};
+    for (int i = 0; i < STATUS_COUNT; i++)
+        controller->retry.on[i] =
+            config_list_has(&config->routing.retry.on_errors, status_name((enum status)i));
     struct retry_budget_config budget = retry_budget_default;
     budget.percent = config->routing.retry.budget_percent;
     retry_budget_init(&controller->retry_budget, &budget, clock_ms());
     rng_seed(&controller->rng, rng_u64());
+    expected_init(&controller->expected, (const char *const *)config->discovery.expected_workers.items,
+                  config->discovery.expected_workers.count, config->discovery.expected_grace_ms, clock_ms());
 }
 
 static bool init_balancer(struct controller *controller) {

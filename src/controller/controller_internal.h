@@ -6,6 +6,7 @@
 #include "proto/wire.h"
 #include "route/balancer.h"
 #include "route/drain_rate.h"
+#include "route/expected.h"
 #include "route/poison.h"
 #include "route/registry.h"
 #include "route/retry.h"
@@ -60,6 +61,7 @@ struct controller {
     struct retry_budget retry_budget;
     struct session_table sessions;
     struct poison poison;
+    struct expected expected;
     struct waiting_room room;
     struct loop_defer call; /* see room.h */
     struct drain_rate drain_rate;

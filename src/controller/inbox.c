@@ -244,6 +244,13 @@ static void forgive_own_pause(struct controller *controller, int64_t now_ms, int
     registry_forgive(&controller->registry, late_ms);
 }
 
+static void on_expected(const char *pattern, bool missing, void *arg UNUSED) {
+    if (missing)
+        log_warn("an expected worker is missing", F_STR("worker", pattern));
+    else
+        log_info("an expected worker is back", F_STR("worker", pattern));
+}
+
 void controller_tick(void *arg) {
     struct controller *controller = arg;
     int64_t now_ms = clock_ms();
@@ -253,6 +260,7 @@ void controller_tick(void *arg) {
     /* While our own link is down every worker is silent: that says nothing about them. */
     if (transport_is_up(controller->transport))
         registry_tick(&controller->registry, now_ms, on_change, controller);
+    expected_tick(&controller->expected, &controller->registry, now_ms, on_expected, controller);
     breakers_tick(controller);
     records_expire(&controller->records, now_ms);
     room_call(controller); /* a breaker or a busy worker may be ready again */

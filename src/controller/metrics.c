@@ -218,6 +218,19 @@ static void expose_workers(struct buf *out, const struct registry *registry) {
     }
 }
 
+static void expose_expected(struct buf *out, const struct expected *expected) {
+    prometheus_gauge(out, "mlx_controller_workers_expected",
+                     "Ids and patterns in cluster.discovery.expected_workers.", expected->count);
+    prometheus_gauge(out, "mlx_controller_workers_missing", "How many of them no worker fits.",
+                     expected->missing);
+    if (expected->count == 0)
+        return;
+    prometheus_head(out, "mlx_controller_worker_missing", "gauge", "1 for each one that no worker fits.");
+    for (size_t i = 0; i < expected->count; i++)
+        prometheus_labelled(out, "mlx_controller_worker_missing", "worker", expected->workers[i].pattern,
+                            expected->workers[i].missing);
+}
+
 static void expose_room(struct buf *out, const struct waiting_room *room) {
     prometheus_gauge(out, "mlx_controller_waiting_requests",
                      "Requests in the waiting room: no worker could take them yet.", room->count);
@@ -351,6 +364,7 @@ void metrics_api_prometheus(struct controller *controller, struct http_exchange 
     expose_requests(&body, controller);
     expose_latencies(&body, &controller->stats);
     expose_workers(&body, &controller->registry);
+    expose_expected(&body, &controller->expected);
     expose_room(&body, &controller->room);
     expose_worker_models(&body, &controller->registry);
     expose_routing(&body, controller);

@@ -16,8 +16,8 @@ enum retry_verdict retry_decide(const struct retry_config *config, const struct 
                                 struct rng *rng, int64_t *delay_ms) {
     *delay_ms = 0;
     if (!config->enabled || failed->text_shown || !status_is_retryable(failed->status) ||
-        failed->retries >= config->max_retries || failed->worker_deaths >= RETRY_WORKER_DEATHS_MAX ||
-        failed->remaining_ms <= 0)
+        !config->on[failed->status] || failed->retries >= config->max_retries ||
+        failed->worker_deaths >= RETRY_WORKER_DEATHS_MAX || failed->remaining_ms <= 0)
         return RETRY_NO;
     if (never_started(failed->status))
         return RETRY_NOW;

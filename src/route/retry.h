@@ -12,6 +12,7 @@ struct retry_config {
     int64_t max_retries;
     int64_t delay_ms; /* first delay; doubles with each try, full jitter */
     int64_t max_delay_ms;
+    bool on[STATUS_COUNT]; /* which of the retryable ways to fail are followed by another try */
 };
 
 /* A failed try. */

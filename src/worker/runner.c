@@ -327,7 +327,8 @@ enum status runner_check(struct runner *runner, struct error *error) {
     case MODEL_READY:
         break;
     }
-    /* The controller hears of a job's end as soon as we do, and its next job may be quicker than our own loop. */
+    /* The controller hears of a job's end as soon as we do, and its next job may be quicker than our own
+     * loop. */
     if (is_full(runner))
         on_done_ready(runner);
     if (is_full(runner))

@@ -271,6 +271,49 @@ static void every_strategy_serves(void **state) {
     }
 }
 
+static bool is_missed(void *arg) {
+    struct call call = cluster_call(arg, "GET", "/api/cluster/status", NULL);
+    bool missed = strstr(call.reply, "\"expectedWorkers\":{\"expected\":2,\"missing\":[\"gpu-*\"]}") != NULL;
+    call_release(&call);
+    return missed;
+}
+
+static void an_expected_worker_that_is_not_there_is_missed(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_init(&cluster);
+    struct config_list *expected = &cluster.config.discovery.expected_workers;
+    expected->items[expected->count++] = strdup("worker-*");
+    expected->items[expected->count++] = strdup("gpu-*");
+    cluster.config.discovery.expected_grace_ms = 200;
+    cluster_start(&cluster, 1);
+    cluster_run_until(&cluster, is_missed, &cluster, 5000);
+    struct call metrics = cluster_call(&cluster, "GET", "/metrics", NULL);
+    assert_non_null(strstr(metrics.reply, "mlx_controller_workers_missing 1\n"));
+    assert_non_null(strstr(metrics.reply, "mlx_controller_worker_missing{worker=\"gpu-*\"} 1\n"));
+    assert_non_null(strstr(metrics.reply, "mlx_controller_worker_missing{worker=\"worker-*\"} 0\n"));
+    call_release(&metrics);
+    cluster_stop(&cluster);
+}
+
+static void what_is_not_on_the_list_of_errors_is_not_retried(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_init(&cluster);
+    struct config_list *on_errors = &cluster.config.routing.retry.on_errors;
+    for (size_t i = 0; i < on_errors->count; i++)
+        free(on_errors->items[i]);
+    on_errors->items[0] = strdup("WORKER_TIMEOUT");
+    on_errors->count = 1;
+    cluster_start(&cluster, 2);
+    struct call call = cluster_call(&cluster, "POST", "/v1/chat/completions", CHAT("[fail at 2]", ""));
+    assert_int_equal(call.status, 500);
+    assert_non_null(strstr(call.reply, "\"code\":\"ENGINE_ERROR\""));
+    assert_null(strstr(strstr(call.reply, "\"tries\""), "},{"));
+    call_release(&call);
+    cluster_stop(&cluster);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_session_stays_with_its_worker_and_moves_when_that_dies),
@@ -282,6 +325,8 @@ int main(void) {
         cmocka_unit_test(the_operator_shuts_a_model_of_a_worker_out),
         cmocka_unit_test(the_operator_drains_a_worker),
         cmocka_unit_test(every_strategy_serves),
+        cmocka_unit_test(an_expected_worker_that_is_not_there_is_missed),
+        cmocka_unit_test(what_is_not_on_the_list_of_errors_is_not_retried),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

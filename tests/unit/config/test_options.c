@@ -39,12 +39,28 @@ static void defaults_are_what_the_rows_say(void **state) {
     config_init(&config);
     for (size_t i = 0; i < option_count; i++) {
         char scratch[32];
-        assert_string_equal(option_value(&option_table[i], &config, scratch), option_table[i].initial);
+        if (option_table[i].kind != OPTION_LIST)
+            assert_string_equal(option_value(&option_table[i], &config, scratch), option_table[i].initial);
     }
     assert_int_equal(config.controller.port, 8080);
+    assert_int_equal(config.discovery.expected_workers.count, 0);
     assert_int_equal(config.nats.mode, NATS_EMBEDDED);
     assert_true(config.routing.retry.enabled);
     assert_int_equal(config.model_count, 0);
+    config_release(&config);
+}
+
+static void every_retryable_error_is_retried_by_default(void **state) {
+    (void)state;
+    struct config config;
+    config_init(&config);
+    size_t retryable = 0;
+    for (int i = 0; i < STATUS_COUNT; i++) {
+        bool on = config_list_has(&config.routing.retry.on_errors, status_name((enum status)i));
+        assert_int_equal(on, status_is_retryable((enum status)i));
+        retryable += on;
+    }
+    assert_int_equal(config.routing.retry.on_errors.count, retryable);
     config_release(&config);
 }
 
@@ -187,6 +203,7 @@ int main(void) {
         cmocka_unit_test(every_path_flag_and_letter_is_unique),
         cmocka_unit_test(every_option_lies_in_a_section_that_has_a_title),
         cmocka_unit_test(defaults_are_what_the_rows_say),
+        cmocka_unit_test(every_retryable_error_is_retried_by_default),
         cmocka_unit_test(defaults_pass_the_check),
         cmocka_unit_test(a_refused_value_leaves_the_old_one),
         cmocka_unit_test(numbers_are_taken_up_to_both_ends_of_their_range),

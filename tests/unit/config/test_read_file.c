@@ -91,6 +91,69 @@ static void weights_are_read_in_their_order_and_replace_those_before(void **stat
     config_release(&config);
 }
 
+static void a_list_is_read_in_each_of_its_forms_and_replaces_the_one_before(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "cluster: {discovery: {expected_workers: [a, b-*, a]}}",
+        "cluster:\n  discovery:\n    expected_workers:\n      - a\n      - \"b-*\"\n",
+        "cluster: {discovery: {expected_workers: \"a,b-*\"}}",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        struct config config;
+        struct error error;
+        assert_int_equal(read_text(&config, texts[i], &error), STATUS_OK);
+        assert_int_equal(config.discovery.expected_workers.count, 2);
+        assert_string_equal(config.discovery.expected_workers.items[0], "a");
+        assert_string_equal(config.discovery.expected_workers.items[1], "b-*");
+        static const char other[] = "cluster: {discovery: {expected_workers: [c]}}";
+        assert_int_equal(config_read_text(&config, "y", other, sizeof other - 1, &error), STATUS_OK);
+        assert_int_equal(config.discovery.expected_workers.count, 1);
+        static const char none[] = "cluster: {discovery: {expected_workers: []}}";
+        assert_int_equal(config_read_text(&config, "y", none, sizeof none - 1, &error), STATUS_OK);
+        assert_int_equal(config.discovery.expected_workers.count, 0);
+        config_release(&config);
+    }
+}
+
+static void a_wrong_item_of_a_list_is_told_with_what_would_be_right(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *wanted;
+    } rows[] = {
+        {"cluster:\n  requestRouting:\n    retry:\n      retryOnErrors:\n        - WORKER_TIMEOUT\n        - "
+         "OOPS\n",
+         "x.yaml:6: cluster.requestRouting.retry.retryOnErrors: must be ENGINE_ERROR"},
+        {"cluster: {requestRouting: {retry: {retryOnErrors: \"WORKER_TIMEOUT,OOPS\"}}}", "not \"OOPS\""},
+        {"cluster: {discovery: {expected_workers: [\"\"]}}", "must not have an empty item"},
+        {"cluster: {discovery: {expected_workers: [[a]]}}", "must not have an empty item"},
+        {"cluster: {discovery: {expected_workers: {a: b}}}", "must be a list"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct config config;
+        struct error error;
+        assert_int_equal(read_text(&config, rows[i].text, &error), STATUS_CONFIG_INVALID);
+        if (!strstr(error.message, rows[i].wanted))
+            fail_msg("\"%s\" is not in \"%s\"", rows[i].wanted, error.message);
+        config_release(&config);
+    }
+}
+
+static void a_list_is_bounded(void **state) {
+    (void)state;
+    struct buf text;
+    buf_init(&text, 0);
+    buf_append_str(&text, "cluster: {discovery: {expected_workers: [w0");
+    for (int i = 1; i <= CONFIG_LIST_MAX; i++)
+        buf_printf(&text, ", w%d", i);
+    buf_append_str(&text, "]}}");
+    struct config config;
+    struct error error;
+    assert_int_equal(read_text(&config, text.data, &error), STATUS_CONFIG_INVALID);
+    assert_non_null(strstr(error.message, "must not have more than 256 items"));
+    config_release(&config);
+    buf_release(&text);
+}
+
 static void weights_are_bounded(void **state) {
     (void)state;
     struct config config;
@@ -278,6 +341,9 @@ int main(void) {
         cmocka_unit_test(every_kind_of_value_is_read),
         cmocka_unit_test(an_empty_file_changes_nothing),
         cmocka_unit_test(weights_are_read_in_their_order_and_replace_those_before),
+        cmocka_unit_test(a_list_is_read_in_each_of_its_forms_and_replaces_the_one_before),
+        cmocka_unit_test(a_wrong_item_of_a_list_is_told_with_what_would_be_right),
+        cmocka_unit_test(a_list_is_bounded),
         cmocka_unit_test(weights_are_bounded),
         cmocka_unit_test(a_mistake_is_told_with_line_key_and_what_would_be_right),
         cmocka_unit_test(broken_yaml_is_told_with_its_line),

@@ -54,6 +54,9 @@ static void written_yaml_is_read_back_the_same(void **state) {
         assert_string_equal(option_value(&option_table[i], &copy, a),
                             option_value(&option_table[i], &config, b));
     }
+    assert_int_equal(copy.routing.retry.on_errors.count, 1);
+    assert_int_equal(copy.discovery.expected_workers.count, 1);
+    assert_string_equal(copy.discovery.expected_workers.items[0], config.discovery.expected_workers.items[0]);
     assert_int_equal(copy.balancing.weights.count, 1);
     assert_string_equal(copy.balancing.weights.rows[0].pattern, "- gpu.*: #");
     assert_int_equal(copy.balancing.weights.rows[0].thousandths, 125);

@@ -8,7 +8,16 @@
 #include "route/retry.h"
 
 static const struct retry_config config = {
-    .enabled = true, .max_retries = 2, .delay_ms = 100, .max_delay_ms = 250};
+    .enabled = true,
+    .max_retries = 2,
+    .delay_ms = 100,
+    .max_delay_ms = 250,
+    .on = {[STATUS_WORKER_TIMEOUT] = true,
+           [STATUS_WORKER_UNAVAILABLE] = true,
+           [STATUS_WORKER_OVERLOADED] = true,
+           [STATUS_WORKER_OFFLINE] = true,
+           [STATUS_CONTEXT_LENGTH_EXCEEDED] = true},
+};
 
 static const struct {
     const char *claim;
@@ -24,7 +33,10 @@ static const struct {
     {"a full queue is retried at once",
      {.status = STATUS_WORKER_OVERLOADED, .remaining_ms = 10000},
      RETRY_NOW},
-    {"a client error is not", {.status = STATUS_CONTEXT_LENGTH_EXCEEDED, .remaining_ms = 10000}, RETRY_NO},
+    {"what is not on the list is not", {.status = STATUS_ENGINE_ERROR, .remaining_ms = 10000}, RETRY_NO},
+    {"a client error is not, even if it were on the list",
+     {.status = STATUS_CONTEXT_LENGTH_EXCEEDED, .remaining_ms = 10000},
+     RETRY_NO},
     {"nothing is retried once text was shown",
      {.status = STATUS_WORKER_TIMEOUT, .text_shown = true, .remaining_ms = 10000},
      RETRY_NO},
