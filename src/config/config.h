@@ -93,6 +93,7 @@ struct config {
             int64_t failure_threshold;
             int64_t success_threshold;
             int64_t timeout_ms;
+            bool probe;
         } breaker;
         int64_t queued_per_worker_max;
         int64_t session_ttl_ms;

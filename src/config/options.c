@@ -171,6 +171,9 @@ const struct option option_table[] = {
     INT("cluster.requestRouting.circuitBreaker.timeoutMs", "breaker-timeout-ms", 0,
         routing.breaker.timeout_ms, "30000", 1, HOUR, "ms",
         "How long it stays open before a probe; doubles with each time in a row."),
+    BOOL("cluster.requestRouting.circuitBreaker.probe", "breaker-probe", routing.breaker.probe, "true",
+         "Probe with a job of the controller's own that makes one token, and spare requests as long as there "
+         "is another worker."),
 
     ONE_OF(OPTION_CHOICE, "cluster.loadBalancing.strategy", "strategy", balancing.strategy, "least_requests",
            strategy_names,

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "controller/monitoring.h"
+#include "controller/probe.h"
 #include "controller/room.h"
 
 enum {
@@ -144,6 +145,7 @@ static void init_routing(struct controller *controller) {
                                             .queued_per_worker_max = config->routing.queued_per_worker_max,
                                             .breaker = breaker_config_of(config)});
     router_init(&controller->router, &controller->registry, &controller->balancer);
+    controller->router.own_probes = config->routing.breaker.probe;
     controller->retry = (struct retry_config){.enabled = config->routing.retry.enabled,
                                               .max_retries = config->routing.retry.max_retries,
                                               .delay_ms = config->routing.retry.retry_delay_ms,
@@ -236,6 +238,7 @@ struct controller *controller_new(const struct controller_env *env, struct error
     TAILQ_INIT(&controller->active);
     TAILQ_INIT(&controller->ended);
     TAILQ_INIT(&controller->queries);
+    TAILQ_INIT(&controller->probes);
     map_init(&controller->by_id);
     buf_init(&controller->scratch, SCRATCH_MAX);
     init_routing(controller);
@@ -268,6 +271,7 @@ void controller_free(struct controller *controller) {
     cluster_api_release(controller);
     http_server_free(controller->http); /* ends every open request as CLIENT_GONE */
     reap_ended(controller);
+    probe_release_all(controller);
     loop_timer_release(&controller->tick_timer);
     loop_timer_release(&controller->drain_timer);
     loop_defer_release(&controller->reap);

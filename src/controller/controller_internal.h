@@ -31,7 +31,10 @@ struct controller_stats {
     uint64_t gaps;         /* tokens missing in a stream */
     uint64_t malformed_messages;
     uint64_t impossible_events;
-    uint64_t pauses; /* times that this process did not run for longer than a tick */
+    uint64_t pauses;      /* times that this process did not run for longer than a tick */
+    uint64_t probes_sent; /* jobs of our own */
+    uint64_t probes_passed;
+    uint64_t probes_failed; /* the others told nothing */
     uint64_t prompt_tokens;
     uint64_t completion_tokens;
     struct latency waiting;     /* in the waiting room, of each request that had to */
@@ -41,6 +44,8 @@ struct controller_stats {
     struct latency total;
 };
 
+struct probe;
+TAILQ_HEAD(probe_list, probe);
 struct stats_query;
 TAILQ_HEAD(stats_query_list, stats_query);
 
@@ -76,6 +81,8 @@ struct controller {
     struct loop_defer reap;
     struct buf scratch; /* for one message or chunk at a time */
 
+    struct probe_list probes; /* see probe.h */
+    size_t probe_count;
     struct stats_query_list queries;
     uint64_t tickets;
 

@@ -5,10 +5,12 @@
 #include "base/log.h"
 #include "controller/breakers.h"
 #include "controller/controller_internal.h"
+#include "controller/probe.h"
 #include "controller/room.h"
 
 static void fail_requests_on(struct controller *controller, uint64_t generation, const struct error *error,
                              bool keep_shown) {
+    probe_fail_on(controller, generation, error->status);
     struct request *request, *next;
     for (request = TAILQ_FIRST(&controller->active); request; request = next) {
         next = TAILQ_NEXT(request, link);
@@ -147,6 +149,8 @@ static void deliver_failure(struct request *request, const struct wire_event *ev
 static void on_event(const struct wire_events_source *source, const struct wire_event *event, void *arg) {
     struct controller *controller = arg;
     struct request *request = map_find(&controller->by_id, event->request_id);
+    if (!request && probe_take_event(controller, source, event))
+        return;
     if (!request || request->attempt != event->attempt ||
         strcmp(request->lease.worker_id, source->worker_id) != 0 ||
         strcmp(request->incarnation, source->incarnation) != 0) {
@@ -174,6 +178,8 @@ static void on_event(const struct wire_events_source *source, const struct wire_
 
 static void on_no_responders(struct controller *controller, const struct wire_reply *reply) {
     struct request *request = map_find(&controller->by_id, reply->request_id);
+    if (!request && probe_take_no_responders(controller, reply))
+        return;
     if (!request || !request->lease.generation || request->attempt != reply->attempt)
         return;
     struct lease lease = request->lease;
@@ -262,6 +268,7 @@ void controller_tick(void *arg) {
         registry_tick(&controller->registry, now_ms, on_change, controller);
     expected_tick(&controller->expected, &controller->registry, now_ms, on_expected, controller);
     breakers_tick(controller);
+    probe_tick(controller);
     records_expire(&controller->records, now_ms);
     room_call(controller); /* a breaker or a busy worker may be ready again */
     loop_timer_arm(&controller->tick_timer, interval_ms);

@@ -112,6 +112,10 @@ void metrics_api_json(struct controller *controller, struct http_exchange *excha
     write_u64(&body, ",\"max\":", controller->records.max);
     write_u64(&body, ",\"displaced\":", controller->records.displaced);
     buf_append_char(&body, '}');
+    write_u64(&body, ",\"probes\":{\"sent\":", stats->probes_sent);
+    write_u64(&body, ",\"passed\":", stats->probes_passed);
+    write_u64(&body, ",\"failed\":", stats->probes_failed);
+    buf_append_char(&body, '}');
     write_workers(&body, &controller->registry);
     buf_append_char(&body, '}');
     controller_reply_json(exchange, 200, &body);
@@ -313,6 +317,15 @@ static void expose_nats(struct buf *out, const struct controller *controller) {
                        nats.reconnects);
 }
 
+static void expose_probes(struct buf *out, const struct controller_stats *stats) {
+    prometheus_counter(out, "mlx_controller_probes_sent_total",
+                       "Jobs of our own, to find out whether a worker is well again.", stats->probes_sent);
+    prometheus_counter(out, "mlx_controller_probes_passed_total", "Those that succeeded.",
+                       stats->probes_passed);
+    prometheus_counter(out, "mlx_controller_probes_failed_total",
+                       "Those that failed through the worker's fault.", stats->probes_failed);
+}
+
 static void expose_routing(struct buf *out, struct controller *controller) {
     const struct session_stats *sessions = &controller->sessions.stats;
     prometheus_gauge(out, "mlx_controller_sessions", "Sessions that are bound to a worker.",
@@ -367,6 +380,7 @@ void metrics_api_prometheus(struct controller *controller, struct http_exchange 
     expose_expected(&body, &controller->expected);
     expose_room(&body, &controller->room);
     expose_worker_models(&body, &controller->registry);
+    expose_probes(&body, &controller->stats);
     expose_routing(&body, controller);
     expose_http(&body, controller);
     expose_nats(&body, controller);

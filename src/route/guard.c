@@ -46,10 +46,6 @@ bool guard_acquire(const struct guard *guard, const struct breaker_config *confi
            (!guard->model || breaker_acquire(guard->model, config, panic, now_ms, rng, &ticket->model));
 }
 
-bool guard_ticket_is_probe(const struct guard_ticket *ticket) {
-    return ticket->worker.probe > 0 || ticket->model.probe > 0;
-}
-
 void guard_renew(const struct guard *guard, const struct guard_ticket *ticket, int64_t lease_ms,
                  int64_t now_ms) {
     breaker_renew(guard->worker, &ticket->worker, lease_ms, now_ms);

@@ -28,7 +28,6 @@ int64_t guard_remaining_ms(const struct guard *guard, int64_t now_ms);
 
 MUST_USE bool guard_acquire(const struct guard *guard, const struct breaker_config *config, bool panic,
                             int64_t now_ms, struct rng *rng, struct guard_ticket *ticket);
-bool guard_ticket_is_probe(const struct guard_ticket *ticket);
 void guard_renew(const struct guard *guard, const struct guard_ticket *ticket, int64_t lease_ms,
                  int64_t now_ms);
 void guard_first_token(const struct guard *guard, const struct breaker_config *config,

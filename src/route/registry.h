@@ -57,6 +57,7 @@ struct worker_model {
     bool full;     /* leases and the worker's `others` reach `room` */
     bool calm;     /* its breaker lets everything through */
     struct breaker breaker;
+    int64_t probe_after_ms; /* the controller's own probes pause until then */
 };
 
 struct registry;

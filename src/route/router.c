@@ -141,6 +141,11 @@ static bool is_new_to_request(const struct sieve *sieve, const struct route_cand
     return !was_tried_ever(sieve->exclusion, candidate->gauge->worker->serial);
 }
 
+static bool is_proven(const struct sieve *sieve, const struct route_candidate *candidate) {
+    struct guard guard = guard_of(candidate);
+    return guard_peek(&guard, sieve->now_ms) == BREAKER_ALLOWED;
+}
+
 static bool is_below_share(const struct breaker *breaker, int32_t leases, int32_t slots, int64_t now_ms) {
     int64_t share = breaker_share(breaker, now_ms);
     int64_t allowed = slots * share / 100;
@@ -204,6 +209,8 @@ static bool find_eligible(struct sieve *sieve, const struct roster *roster) {
     decision->panic = is_panic(roster, sieve->now_ms);
     size_t count = sift(sieve, roster);
     count = prefer(sieve, count, is_new_to_request, ROUTE_TRIED);
+    if (router->own_probes && !decision->panic)
+        count = prefer(sieve, count, is_proven, ROUTE_BREAKER);
     count = prefer(sieve, count, has_share_left, ROUTE_SLOW_START);
     router->eligible = router->candidates;
     router->eligible_count = count;

@@ -34,6 +34,7 @@ struct route_decision {
 struct router {
     struct registry *registry;
     struct balancer *balancer;
+    bool own_probes; /* the caller probes workers with jobs of its own, requests need not */
     struct rosters rosters;
     struct route_candidate *candidates; /* owned scratch */
     size_t cap;
@@ -52,8 +53,9 @@ void router_release(struct router *router);
  * else NO_WORKERS_AVAILABLE; with what keeps each of them out. `decision` is filled in either case.
  *
  * In this order: live workers with the model; not tried before; breaker; neither full nor busy; never tried
- * at all (another incarnation of one that was tried only when there is nobody else); not above the share of a
- * worker in slow start, unless all are; the session's worker if it is still among them; the strategy.
+ * at all (another incarnation of one that was tried only when there is nobody else); with own_probes none
+ * that would have to prove itself, unless all do or it is panic; not above the share of a worker in slow
+ * start, unless all are; the session's worker if it is still among them; the strategy.
  *
  * Tell the balancer when the request was sent there (balancer_note_sent), and take lease and breaker ticket.
  */

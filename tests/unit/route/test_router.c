@@ -288,6 +288,50 @@ static void panic_counts_workers_and_models_together(void **state) {
     fleet_teardown(&fleet);
 }
 
+/* HALF_OPEN: only a probe would pass. */
+static void suspend(struct fleet *fleet, struct registry_worker *worker) {
+    const struct breaker_config config = {.enabled = true};
+    breaker_restart(&worker->breaker, &config, fleet->now_ms);
+    registry_note_breakers(worker, fleet->now_ms);
+}
+
+static void with_own_probes_a_request_is_a_probe_only_when_nobody_else_can_take_it(void **state) {
+    (void)state;
+    struct fleet fleet;
+    struct error error;
+    struct lease leases[4] = {0};
+    fleet_setup(&fleet, "round_robin", 42);
+    struct registry_worker *back = fleet_add_plain(&fleet, "back", 4);
+    struct registry_worker *well = add_small(&fleet, "well");
+    suspend(&fleet, back);
+    assert_ptr_equal(fleet_send(&fleet, "[]", 2, NULL), back); /* its turn */
+    fleet.router.own_probes = true;
+    for (int i = 0; i < 10; i++)
+        assert_ptr_equal(fleet_send(&fleet, "[]", 2, NULL), well);
+    assert_int_equal(fleet.decision.census.broken, 1);
+    fill_up(well, leases, 0);
+    assert_ptr_equal(pick(&fleet, "m", NULL, &error), back);
+    fleet_teardown(&fleet);
+}
+
+static void in_panic_requests_are_probes_all_the_same(void **state) {
+    (void)state;
+    struct fleet fleet;
+    struct error error;
+    int hits[3] = {0};
+    fleet_setup(&fleet, "least_requests", 42);
+    fleet.router.own_probes = true;
+    fleet_add_plain(&fleet, "well", 4);
+    suspend(&fleet, fleet_add_plain(&fleet, "one", 4));
+    suspend(&fleet, fleet_add_plain(&fleet, "two", 4));
+    for (int i = 0; i < 100; i++)
+        hits[pick(&fleet, "m", NULL, &error)->index]++;
+    assert_true(fleet.decision.panic);
+    for (int i = 0; i < 3; i++)
+        assert_true(hits[i] > 0);
+    fleet_teardown(&fleet);
+}
+
 static void a_model_that_has_just_come_back_takes_few_jobs_at_first(void **state) {
     (void)state;
     struct fleet fleet;
@@ -427,6 +471,8 @@ int main(void) {
         cmocka_unit_test(the_sessions_worker_is_left_when_it_is_full),
         cmocka_unit_test(a_broken_model_keeps_its_worker_out_for_that_model_alone),
         cmocka_unit_test(panic_counts_workers_and_models_together),
+        cmocka_unit_test(with_own_probes_a_request_is_a_probe_only_when_nobody_else_can_take_it),
+        cmocka_unit_test(in_panic_requests_are_probes_all_the_same),
         cmocka_unit_test(a_model_that_has_just_come_back_takes_few_jobs_at_first),
         cmocka_unit_test(an_explanation_names_who_is_kept_out_and_why),
         cmocka_unit_test(an_explanation_is_bounded_and_begins_with_the_chosen_one),
