@@ -96,7 +96,7 @@ static void read_options(int argc, char **argv, struct options *o) {
 }
 
 static void make_request(struct bench *bench) {
-    static const char body[] = "{\"model\":\"bench\",\"messages\":" MESSAGES "}";
+    static const char body[] = "{\"model\":\"bench\",\"max_tokens\":1,\"messages\":" MESSAGES "}";
     bench->request_len =
         snprintf(bench->request, sizeof(bench->request),
                  "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

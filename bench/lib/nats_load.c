@@ -73,6 +73,7 @@ static void publish_job(struct load *load, int place) {
     chat_request_init(&job.chat);
     job.chat.model = (char[]){"bench"};
     job.chat.messages_json = messages.text;
+    job.chat.max_tokens = 1;
     wire_subject_job(subject, worker);
     buf_clear(&load->message);
     wire_write_job(&load->message, &job);

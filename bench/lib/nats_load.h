@@ -1,6 +1,6 @@
 /* A closed-loop load of NATS messages, without anything of ours between: what the same work costs on the bus
- * alone. Either plain request and reply with a responder of C, or a worker's own wire protocol: a job, and
- * its events until the last one. */
+ * alone. Either plain request and reply with a responder of C, or a worker's own wire protocol: a job for
+ * one token, and its events until the last one. */
 #pragma once
 
 #include <stdint.h>

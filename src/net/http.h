@@ -36,7 +36,7 @@ struct http_options {
     bool reuse_port;        /* several processes on one port */
     size_t connections_max; /* more are refused with 503 and closed */
     size_t body_max_bytes;
-    size_t head_max_bytes;
+    size_t head_max_bytes;    /* up to 1 GiB */
     size_t write_high_bytes;  /* http_stream_write says false above */
     int64_t head_timeout_ms;  /* from the first byte of a request to the end of its body */
     int64_t idle_timeout_ms;  /* keep-alive without a request */

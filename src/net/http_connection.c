@@ -52,7 +52,8 @@ void http_connection_go_on_later(struct http_connection *connection) {
     look_again_later(connection);
 }
 
-/* Nothing is sent here: what is written in one tick leaves with one system call. */
+/* Nothing is sent here: what is written in one tick, or until the end of the reply, leaves with one system
+ * call. */
 void http_connection_write(struct http_connection *connection, const void *data, size_t len) {
     if (evbuffer_add(bufferevent_get_output(connection->stream), data, len) != 0) {
         connection->broken = true;
@@ -112,6 +113,30 @@ void http_connection_flush_and_close(struct http_connection *connection) {
         linger(connection);
 }
 
+/* Most replies are taken by the kernel at once, which spares arming the socket, one more turn of the loop and
+ * disarming. The rest, and whatever has further requests behind it, waits until the socket is writable. */
+static void send_now(struct http_connection *connection) {
+    struct bufferevent *stream = connection->stream;
+    struct evbuffer *output = bufferevent_get_output(stream);
+    if (evbuffer_get_length(output) == 0 || bufferevent_get_enabled(stream) & EV_WRITE)
+        return;
+    if (evbuffer_get_length(bufferevent_get_input(stream)) > 0) {
+        bufferevent_enable(stream, EV_WRITE);
+        return;
+    }
+    /* A bufferevent keeps others from its output's front. */
+    evbuffer_unfreeze(output, 1);
+    int sent = evbuffer_write(output, bufferevent_getfd(stream));
+    int code = errno;
+    evbuffer_freeze(output, 1);
+    if (sent < 0 && code != EAGAIN && code != EINTR)
+        http_connection_close(connection, true);
+    else if (evbuffer_get_length(output) > 0)
+        bufferevent_enable(stream, EV_WRITE);
+    else if (connection->state == HTTP_FLUSHING)
+        linger(connection);
+}
+
 void http_connection_finish_exchange(struct http_connection *connection) {
     bool keep_alive =
         connection->exchange->keep_alive && !connection->overrun && connection->server->listener;
@@ -122,6 +147,9 @@ void http_connection_finish_exchange(struct http_connection *connection) {
         return;
     }
     connection->state = HTTP_IDLE;
+    send_now(connection); /* the client waits for nothing else of this tick */
+    if (connection->state == HTTP_DEAD)
+        return;
     loop_timer_arm(&connection->timer, connection->server->options.idle_timeout_ms);
     http_parser_pause(&connection->parser, 0);
     if (!connection->going_on && evbuffer_get_length(bufferevent_get_input(connection->stream)) > 0)
@@ -217,30 +245,6 @@ static void on_all_written(struct bufferevent *stream, void *arg) {
         linger(connection);
     else if (connection->state == HTTP_IDLE)
         http_connection_go_on(connection);
-}
-
-/* Most replies are taken by the kernel at once, which spares arming the socket, one more turn of the loop and
- * disarming. The rest, and whatever has further requests behind it, waits until the socket is writable. */
-static void send_now(struct http_connection *connection) {
-    struct bufferevent *stream = connection->stream;
-    struct evbuffer *output = bufferevent_get_output(stream);
-    if (evbuffer_get_length(output) == 0 || bufferevent_get_enabled(stream) & EV_WRITE)
-        return;
-    if (evbuffer_get_length(bufferevent_get_input(stream)) > 0) {
-        bufferevent_enable(stream, EV_WRITE);
-        return;
-    }
-    /* A bufferevent keeps others from its output's front. */
-    evbuffer_unfreeze(output, 1);
-    int sent = evbuffer_write(output, bufferevent_getfd(stream));
-    int code = errno;
-    evbuffer_freeze(output, 1);
-    if (sent < 0 && code != EAGAIN && code != EINTR)
-        http_connection_close(connection, true);
-    else if (evbuffer_get_length(output) > 0)
-        bufferevent_enable(stream, EV_WRITE);
-    else if (connection->state == HTTP_FLUSHING)
-        linger(connection);
 }
 
 void http_connection_end_tick(struct http_connection *connection) {

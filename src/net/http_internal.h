@@ -18,8 +18,8 @@ struct evconnlistener;
 
 /* Offsets into the text of the request. */
 struct http_header_at {
-    size_t name;
-    size_t value;
+    uint32_t name;
+    uint32_t value;
 };
 
 struct http_request {

@@ -80,7 +80,8 @@ static int on_header_name(http_parser *parser, const char *data, size_t len) {
         if (request->headers_count == HTTP_HEADERS_MAX)
             return refuse(connection, STATUS_HEADERS_TOO_LARGE, "The request has too many headers.");
         buf_append_char(&request->text, '\0');
-        request->headers[request->headers_count++] = (struct http_header_at){.name = request->text.len};
+        request->headers[request->headers_count++] =
+            (struct http_header_at){.name = (uint32_t)request->text.len};
         request->in_value = false;
     }
     buf_append(&request->text, data, len);
@@ -94,7 +95,7 @@ static int on_header_value(http_parser *parser, const char *data, size_t len) {
         return 0;
     if (!request->in_value) {
         buf_append_char(&request->text, '\0');
-        request->headers[request->headers_count - 1].value = request->text.len;
+        request->headers[request->headers_count - 1].value = (uint32_t)request->text.len;
         request->in_value = true;
     }
     buf_append(&request->text, data, len);

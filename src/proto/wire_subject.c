@@ -33,15 +33,13 @@ void wire_subject_replies(char *out, const char *controller_id) {
 }
 
 bool wire_is_token(const char *text, size_t max) {
+    static const bool allowed[256] = {
+        ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true, ['_'] = true, ['-'] = true};
     size_t len = 0;
-    for (; text[len]; len++) {
-        char c = text[len];
-        bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-                  c == '-';
-        if (!ok || len >= max)
+    while (allowed[(unsigned char)text[len]])
+        if (++len > max)
             return false;
-    }
-    return len > 0;
+    return len > 0 && !text[len];
 }
 
 /* Copies the token at `*at`, moves past it and its dot; a dot at the very end stays. false when there is none
