@@ -107,6 +107,23 @@ export class Api {
     return this.get('/api/cluster/workers');
   }
 
+  /** What the controller remembers of a request: its own id for it, as in the reply. */
+  record(id) {
+    return this.get(`/api/controller/requests/${id}`);
+  }
+
+  /** What GET /metrics shows: numbers by name with labels, as they stand there. */
+  async exposition() {
+    const reply = await this.send({path: '/metrics'});
+    const lines = reply.text.split('\n').filter((line) => line && !line.startsWith('#'));
+    return Object.fromEntries(
+      lines.map((line) => {
+        const at = line.lastIndexOf(' ');
+        return [line.slice(0, at), Number(line.slice(at + 1))];
+      }),
+    );
+  }
+
   /** The numbers of this moment, from the worker itself. */
   async live(workerId) {
     const one = await this.get(`/api/cluster/workers/${workerId}`);
