@@ -5,8 +5,6 @@ import {Api, freePort, isUp, mlxd} from './cluster.mjs';
 import {Child} from './process.mjs';
 import {limit, until, within} from './wait.mjs';
 
-const FAST_HEARTBEATS = ['--heartbeat-interval-ms', 100];
-
 export async function startNats(port, ...more) {
   const nats = new Child('nats-server', ['-a', '127.0.0.1', '-p', String(port), ...more]);
   try {
@@ -63,19 +61,20 @@ export async function end(child, signal = 'SIGTERM') {
 export class Parts {
   /**
    * `workers` has the flags of each worker by its id, `all` those of all of them; `controller` those of the
-   * controller. Returns when every worker is online. What runs at the end of the test `t` is killed.
+   * controller. Heartbeats are fast, so that silence shows soon. Returns when every worker is online. What runs at the end of the test `t` is killed.
    */
-  static async start(t, {workers = {}, all = [], controller = []}) {
+  static async start(t, {workers = {}, all = [], controller = [], heartbeatMs = 100}) {
     const parts = new Parts();
     t.after(() => parts.kill());
-    parts.all = all;
+    const heartbeats = ['--heartbeat-interval-ms', heartbeatMs];
+    parts.all = ['--engine', 'fake', ...heartbeats, ...all];
     parts.natsPort = await freePort();
     parts.url = `nats://127.0.0.1:${parts.natsPort}`;
     parts.nats = await startNats(parts.natsPort);
     for (const [id, flags] of Object.entries(workers)) parts.addWorker(id, ...flags);
     ({child: parts.controller, api: parts.api} = await startController(
       parts.url,
-      ...FAST_HEARTBEATS,
+      ...heartbeats,
       ...controller,
     ));
     await hasOnline(parts.api, ...Object.keys(workers).sort());
@@ -86,8 +85,7 @@ export class Parts {
 
   /** Another worker; not waited for. A worker of the same id that has ended may be started again. */
   addWorker(id, ...flags) {
-    const fake = ['--engine', 'fake', ...FAST_HEARTBEATS];
-    this.workers[id] = startWorker(this.url, id, ...fake, ...this.all, ...flags);
+    this.workers[id] = startWorker(this.url, id, ...this.all, ...flags);
     return this.workers[id];
   }
 
