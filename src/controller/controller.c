@@ -100,9 +100,12 @@ static void on_drain_timer(void *arg) {
     int64_t now_ms = clock_ms();
     if (now_ms >= controller->drain_end_ms)
         stop_requests(controller);
-    if (controller->active_count > 0)
+    if (controller->active_count > 0) {
         loop_timer_arm(&controller->drain_timer, controller->drain_end_ms - now_ms);
-    else if (replies_are_sent(controller, now_ms))
+        return;
+    }
+    http_server_stop_accepting(controller->http);
+    if (replies_are_sent(controller, now_ms))
         finish_drain(controller);
     else
         loop_timer_arm(&controller->drain_timer, FLUSH_POLL_MS);
@@ -250,7 +253,11 @@ void controller_drain(struct controller *controller, int64_t limit_ms, void (*on
     controller->on_drained = on_drained;
     controller->on_drained_arg = arg;
     controller->drain_end_ms = clock_ms() + limit_ms;
-    http_server_stop_accepting(controller->http);
+    /* Who connects meanwhile is told why it gets nothing, unless another controller has the port, too. */
+    if (controller->config->controller.reuse_port)
+        http_server_stop_accepting(controller->http);
+    else
+        http_server_wind_down(controller->http);
     loop_timer_arm(&controller->drain_timer, controller->active_count ? limit_ms : 0);
 }
 
