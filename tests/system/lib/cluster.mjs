@@ -102,6 +102,20 @@ export class Api {
     return {...readStream(reply.text), raw: reply.text, headers: reply.headers};
   }
 
+  /**
+   * A stream of which at least `chunks` chunks have come: {text(), ended}. `text` gives the raw events so far; `ended`
+   * gives the reply, or the error with which the connection broke.
+   */
+  async streamUnderWay(content, fields = {}, chunks = 3) {
+    let raw = '';
+    const onText = (piece) => (raw += piece);
+    const ended = this.post({messages: [{role: 'user', content}], stream: true, ...fields}, {onText}).catch(
+      (error) => error,
+    );
+    await until(`${chunks} chunks of the stream`, limit(5000), () => raw.split('\n\n').length > chunks);
+    return {ended, text: () => raw};
+  }
+
   /** As registered, with the numbers of the last heartbeat. */
   workers() {
     return this.get('/api/cluster/workers');

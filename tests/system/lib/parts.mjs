@@ -20,9 +20,10 @@ export function startWorker(url, id, ...flags) {
   return mlxd('worker', '--nats', url, '--worker-id', id, '--threads', 1, ...flags);
 }
 
-/** {child, api}, once it answers. */
+/** {child, api}, once it answers. It may be given its --port. */
 export async function startController(url, ...flags) {
-  const port = await freePort();
+  const at = flags.indexOf('--port');
+  const port = at >= 0 ? flags[at + 1] : await freePort();
   const child = mlxd('controller', '--nats', url, '--port', port, ...flags);
   const api = new Api(port);
   try {
@@ -89,6 +90,11 @@ export class Parts {
     return this.workers[id];
   }
 
+  /** The nats-server again, on the port where it was. */
+  async restartNats() {
+    this.nats = await startNats(this.natsPort);
+  }
+
   /** Everything that was started and has not been replaced. */
   get children() {
     return [this.controller, ...Object.values(this.workers), this.nats].filter(Boolean);
@@ -103,6 +109,11 @@ export class Parts {
     for (const child of [this.controller, ...Object.values(this.workers)])
       if (!child.result) assert.deepEqual(await end(child), {code: 0, signal: null}, child.output);
     await end(this.nats);
+  }
+
+  /** The process ids of controller and workers, to see later that none was restarted. */
+  get pids() {
+    return [this.controller, ...Object.values(this.workers)].map((child) => child.pid).join(' ');
   }
 
   /** How the controller counts this worker: {jobsSent, jobsFailed, leases, status...}. */
