@@ -111,17 +111,6 @@ static void on_drain_timer(void *arg) {
         loop_timer_arm(&controller->drain_timer, FLUSH_POLL_MS);
 }
 
-static void on_link(bool up, void *arg) {
-    struct controller *controller = arg;
-    if (up) {
-        log_info("connected to NATS again");
-        controller_discover(controller);
-        room_call(controller);
-    } else {
-        log_warn("connection to NATS lost");
-    }
-}
-
 static struct breaker_config breaker_config_of(const struct config *config) {
     return (struct breaker_config){
         .enabled = config->routing.breaker.enabled,
@@ -210,7 +199,7 @@ static enum status start_parts(struct controller *controller, struct error *erro
         return error_set(error, status, NULL, "the controller could not subscribe: %s", status_text(status));
     if (start_http(controller, error) != STATUS_OK)
         return error->status;
-    transport_on_link(controller->transport, on_link, controller);
+    transport_on_link(controller->transport, controller_on_link, controller);
     controller_discover(controller);
     controller_tick(controller);
     return STATUS_OK;
@@ -234,6 +223,7 @@ struct controller *controller_new(const struct controller_env *env, struct error
     map_init(&controller->by_id);
     buf_init(&controller->scratch, SCRATCH_MAX);
     init_routing(controller);
+    controller_start_link(controller);
     if (start_parts(controller, error) != STATUS_OK) {
         controller_free(controller);
         return NULL;
