@@ -41,5 +41,5 @@ MUST_USE int cli_read_config(const struct cli_command *command, int argc, char *
 int cli_fail(const char *what, const struct error *error);
 
 /* Adds the default model when none is configured, and makes sure that every model is a file that can be read
- * (the fake engine needs none). CONFIG_INVALID. */
+ * (the fake engine needs none) and that the fake engine knows the fault it is to have. CONFIG_INVALID. */
 MUST_USE enum status cli_find_models(struct config *config, struct error *error);

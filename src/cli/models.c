@@ -1,4 +1,4 @@
-/* Which files the models are. */
+/* Which files the models are, and whether the engine can be asked for what it is asked for. */
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "engine/fake_fault.h"
 
 enum { FILE_PATH_MAX = 4096 };
 
@@ -95,19 +97,28 @@ static enum status add_default(struct config *config, struct error *error) {
     return config_check(config, error);
 }
 
+/* A fault that would do nothing is a mistake, too. */
+static enum status check_fault(const struct config *config, struct error *error) {
+    int32_t numbers[FAKE_FAULT_COUNT];
+    if (*config->worker.fake_fault && config->worker.engine != ENGINE_KIND_FAKE)
+        return error_set(error, STATUS_CONFIG_INVALID, "cluster.worker.fake.fault",
+                         "cluster.worker.fake.fault: only the fake engine fails on demand: --engine fake");
+    return fake_faults_read(config->worker.fake_fault, numbers, error);
+}
+
 enum status cli_find_models(struct config *config, struct error *error) {
-    if (config->model_count == 0) {
-        enum status status = add_default(config, error);
-        if (status != STATUS_OK)
-            return status;
-    }
+    enum status status = check_fault(config, error);
+    if (status == STATUS_OK && config->model_count == 0)
+        status = add_default(config, error);
+    if (status != STATUS_OK)
+        return status;
     if (config->worker.engine == ENGINE_KIND_FAKE)
         return STATUS_OK;
     if (!MLX_WITH_LLAMA)
         return error_set(error, STATUS_CONFIG_INVALID, "cluster.worker.engine",
                          "this mlxd was built without llama.cpp; only --engine fake is there");
     for (size_t i = 0; i < config->model_count; i++) {
-        enum status status = check_file(&config->models[i], error);
+        status = check_file(&config->models[i], error);
         if (status != STATUS_OK)
             return status;
     }

@@ -123,6 +123,8 @@ struct config {
         int64_t fake_step_us;
         int64_t fake_prompt_token_us;
         int64_t fake_reply_tokens;
+        char *fake_fault; /* engine/engine_fake.h */
+        int64_t fake_fault_jobs;
     } worker;
     struct {
         int64_t workers;

@@ -232,6 +232,12 @@ const struct option option_table[] = {
         1000000, "us", "Time that each prompt token adds to its step."),
     INT("cluster.worker.fake.reply_tokens", "fake-reply-tokens", 0, worker.fake_reply_tokens, "0", 0, 1 << 20,
         "tokens", "Length of replies that end by themselves. 0: the engine's own choice."),
+    TEXT("cluster.worker.fake.fault", "fake-fault", 0, worker.fake_fault, "", 0,
+         "What goes wrong with each job of this worker, to try out what happens then. Of `fail at N`, "
+         "`step error at N`, `crash at N`, `hang at N`, `slow xN` and `reply N`, with commas between "
+         "several; N counts tokens of the reply, and for slow how many times longer a step takes."),
+    INT("cluster.worker.fake.fault_jobs", "fake-fault-jobs", 0, worker.fake_fault_jobs, "0", 0, 1000000,
+        "jobs", "How many jobs from the worker's start on have the fault. 0: all."),
 
     INT("cluster.serve.workers", "workers", 'w', serve.workers, "1", 1, 64, "processes",
         "Worker processes that `mlxd serve` runs; each loads the models."),

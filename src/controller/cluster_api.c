@@ -22,7 +22,7 @@ static size_t workers_ready(const struct controller *controller) {
 static const char *phase_name(const struct controller *controller) {
     if (controller->draining)
         return "draining";
-    return transport_is_up(controller->transport) ? "ready" : "disconnected";
+    return controller_hears(controller) ? "ready" : "disconnected";
 }
 
 static void write_health(const struct controller *controller, struct buf *out, const char *status) {
@@ -44,8 +44,7 @@ void cluster_api_health(struct controller *controller, struct http_exchange *exc
 /* It can serve: what a load balancer in front of several controllers asks. */
 void cluster_api_ready(struct controller *controller, struct http_exchange *exchange,
                        const char *rest UNUSED) {
-    bool ready =
-        !controller->draining && transport_is_up(controller->transport) && workers_ready(controller) > 0;
+    bool ready = !controller->draining && controller_hears(controller) && workers_ready(controller) > 0;
     struct buf body;
     buf_init(&body, 0);
     write_health(controller, &body, ready ? "ready" : "not ready");

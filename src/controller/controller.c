@@ -102,23 +102,15 @@ static void on_drain_timer(void *arg) {
     int64_t now_ms = clock_ms();
     if (now_ms >= controller->drain_end_ms)
         stop_requests(controller);
-    if (controller->active_count > 0)
+    if (controller->active_count > 0) {
         loop_timer_arm(&controller->drain_timer, controller->drain_end_ms - now_ms);
-    else if (replies_are_sent(controller, now_ms))
+        return;
+    }
+    http_server_stop_accepting(controller->http);
+    if (replies_are_sent(controller, now_ms))
         finish_drain(controller);
     else
         loop_timer_arm(&controller->drain_timer, FLUSH_POLL_MS);
-}
-
-static void on_link(bool up, void *arg) {
-    struct controller *controller = arg;
-    if (up) {
-        log_info("connected to NATS again");
-        controller_discover(controller);
-        room_call(controller);
-    } else {
-        log_warn("connection to NATS lost");
-    }
 }
 
 static struct breaker_config breaker_config_of(const struct config *config) {
@@ -217,7 +209,7 @@ static enum status start_parts(struct controller *controller, struct error *erro
         return error_set(error, status, NULL, "the controller could not subscribe: %s", status_text(status));
     if (start_http(controller, error) != STATUS_OK)
         return error->status;
-    transport_on_link(controller->transport, on_link, controller);
+    transport_on_link(controller->transport, controller_on_link, controller);
     controller_discover(controller);
     controller_tick(controller);
     return STATUS_OK;
@@ -242,6 +234,7 @@ struct controller *controller_new(const struct controller_env *env, struct error
     map_init(&controller->by_id);
     buf_init(&controller->scratch, SCRATCH_MAX);
     init_routing(controller);
+    controller_start_link(controller);
     if (start_parts(controller, error) != STATUS_OK) {
         controller_free(controller);
         return NULL;
@@ -261,7 +254,11 @@ void controller_drain(struct controller *controller, int64_t limit_ms, void (*on
     controller->on_drained = on_drained;
     controller->on_drained_arg = arg;
     controller->drain_end_ms = clock_ms() + limit_ms;
-    http_server_stop_accepting(controller->http);
+    /* Who connects meanwhile is told why it gets nothing, unless another controller has the port, too. */
+    if (controller->config->controller.reuse_port)
+        http_server_stop_accepting(controller->http);
+    else
+        http_server_wind_down(controller->http);
     loop_timer_arm(&controller->drain_timer, controller->active_count ? limit_ms : 0);
 }
 

@@ -26,8 +26,10 @@ struct controller_env {
 struct controller *controller_new(const struct controller_env *env, struct error *error);
 /* The port it listens on: the configured one, or what the system chose for 0. */
 int controller_port(const struct controller *controller);
-/* New requests are refused with CONTROLLER_DRAINING; `on_drained` is called once on the loop thread, when no
- * request is left, at the latest after `limit_ms`, when the rest has been answered with that error. */
+/* New requests are refused with CONTROLLER_DRAINING, also on new connections, until those under way are done
+ * (with reuse_port new connections are left to the other controllers); `on_drained` is called once on the
+ * loop thread, when no request is left, at the latest after `limit_ms`, when the rest has been answered with
+ * that error. */
 void controller_drain(struct controller *controller, int64_t limit_ms, void (*on_drained)(void *arg),
                       void *arg);
 /* Closes all connections, cancels what still runs on workers, frees. Takes NULL. */

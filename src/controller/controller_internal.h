@@ -17,6 +17,7 @@
 
 #include "controller/controller.h"
 #include "controller/latency.h"
+#include "controller/link_watch.h"
 #include "controller/records.h"
 #include "controller/request.h"
 
@@ -71,6 +72,7 @@ struct controller {
     struct loop_defer call; /* see room.h */
     struct drain_rate drain_rate;
     struct rng rng;
+    struct link_watch link;
     struct loop_timer tick_timer;
     int64_t tick_due_ms;
 
@@ -127,6 +129,17 @@ void cluster_api_worker(struct controller *controller, struct http_exchange *exc
 void cluster_api_stats_reply(struct controller *controller, uint64_t ticket,
                              const struct transport_message *message);
 void cluster_api_release(struct controller *controller);
+
+/* link.c: the link to NATS */
+void controller_start_link(struct controller *controller);
+/* It is up and not silent: a worker that is not heard now is silent itself. */
+bool controller_hears(const struct controller *controller);
+/* Nothing that workers sent since then was lost or held up on our side. */
+bool controller_heard_since(const struct controller *controller, int64_t since_ms);
+void controller_on_link(bool up, void *arg);
+void controller_on_echo(struct controller *controller, int64_t sent_ms);
+/* With every tick. */
+void controller_watch_link(struct controller *controller);
 
 /* inbox.c: what workers say */
 MUST_USE enum status controller_subscribe(struct controller *controller);

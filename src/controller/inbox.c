@@ -176,17 +176,37 @@ static void on_event(const struct wire_events_source *source, const struct wire_
     }
 }
 
+/* Nobody listens at its subject: what was just sent there has not arrived, and is not held against it. */
+static void on_deaf(enum registry_change change, const struct registry_worker *worker, uint64_t generation,
+                    void *arg) {
+    struct controller *controller = arg;
+    struct error error;
+    error_set(&error, STATUS_WORKER_UNAVAILABLE, NULL, "nobody listens as worker %s", worker->info.id);
+    struct request *request, *next;
+    for (request = TAILQ_FIRST(&controller->active); request; request = next) {
+        next = TAILQ_NEXT(request, link);
+        if (request->lease.generation == generation && request->state == REQUEST_SENT)
+            request_fail_try(request, &error);
+    }
+    on_change(change, worker, generation, arg);
+}
+
 static void on_no_responders(struct controller *controller, const struct wire_reply *reply) {
     struct request *request = map_find(&controller->by_id, reply->request_id);
     if (!request && probe_take_no_responders(controller, reply))
         return;
     if (!request || !request->lease.generation || request->attempt != reply->attempt)
         return;
-    struct lease lease = request->lease;
+    struct registry_worker *worker = registry_find(&controller->registry, request->lease.worker_id);
+    if (worker && worker->generation == request->lease.generation)
+        registry_unreachable(&controller->registry, worker, on_deaf, controller);
+    if (!request->lease.generation || request->attempt != reply->attempt)
+        return;
+    /* It was suspect already. */
     struct error error;
-    error_set(&error, STATUS_WORKER_UNAVAILABLE, NULL, "nobody listens as worker %s", lease.worker_id);
+    error_set(&error, STATUS_WORKER_UNAVAILABLE, NULL, "nobody listens as worker %s",
+              request->lease.worker_id);
     request_fail_try(request, &error);
-    controller_suspect(controller, &lease);
 }
 
 static void on_reply(const struct transport_message *message, void *arg) {
@@ -205,6 +225,9 @@ static void on_reply(const struct transport_message *message, void *arg) {
         return;
     case WIRE_REPLY_CONTROL:
         cluster_api_stats_reply(controller, reply.ticket, message);
+        return;
+    case WIRE_REPLY_ECHO:
+        controller_on_echo(controller, reply.sent_ms);
         return;
     case WIRE_REPLY_UNKNOWN:
         controller->stats.malformed_messages++;
@@ -248,6 +271,7 @@ static void forgive_own_pause(struct controller *controller, int64_t now_ms, int
     log_warn("the controller did not run for a while", F_INT("ms", late_ms));
     controller->stats.pauses++;
     registry_forgive(&controller->registry, late_ms);
+    link_watch_paused(&controller->link, late_ms);
 }
 
 static void on_expected(const char *pattern, bool missing, void *arg UNUSED) {
@@ -263,8 +287,9 @@ void controller_tick(void *arg) {
     int64_t interval_ms = controller->config->discovery.heartbeat_interval_ms / 4 + 1;
     forgive_own_pause(controller, now_ms, interval_ms);
     session_expire(&controller->sessions, now_ms);
+    controller_watch_link(controller);
     /* While our own link is down every worker is silent: that says nothing about them. */
-    if (transport_is_up(controller->transport))
+    if (controller_hears(controller))
         registry_tick(&controller->registry, now_ms, on_change, controller);
     expected_tick(&controller->expected, &controller->registry, now_ms, on_expected, controller);
     breakers_tick(controller);

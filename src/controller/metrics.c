@@ -313,6 +313,8 @@ static void expose_nats(struct buf *out, const struct controller *controller) {
                        "Messages from NATS lost because the mailbox was full.", nats.dropped_in);
     prometheus_counter(out, "mlx_controller_nats_publish_failures_total", "Messages that NATS did not take.",
                        nats.publish_failed);
+    prometheus_counter(out, "mlx_controller_nats_silences_total",
+                       "Times that NATS was not heard although connected.", controller->link.silences);
     prometheus_counter(out, "mlx_controller_nats_reconnects_total", "Times the link to NATS came back.",
                        nats.reconnects);
 }

@@ -202,9 +202,9 @@ static struct registry_worker *find_worker(struct request *request, const struct
                                            struct error *why) {
     struct controller *controller = request->controller;
     struct route_decision *decision = &request->decision;
-    if (!transport_is_up(controller->transport)) {
+    if (!controller_hears(controller)) {
         forget_decision(request);
-        error_set(why, STATUS_NATS_ERROR, NULL, "the controller's link to NATS is down");
+        error_set(why, STATUS_NATS_ERROR, NULL, "the controller's link to NATS is down or silent");
         return NULL;
     }
     struct registry_worker *worker =
@@ -325,12 +325,14 @@ static void note_try(struct request *request) {
     tried->duration_ms = clock_ms() - request->try_begun_ms;
 }
 
-/* A worker that is full is full for everybody, and may take this very request later. What else broke the try
- * may break the next one there. */
+/* A worker that is full is full for everybody, one where nobody listens is suspect until it is heard again:
+ * both may take this very request later. What else broke the try may break the next one there. */
 static void exclude_worker(struct request *request, enum status status) {
     if (status == STATUS_WORKER_OVERLOADED) {
         request->refusals++;
         controller_note_busy(request->controller, &request->lease);
+    } else if (status == STATUS_WORKER_UNAVAILABLE) {
+        request->refusals++;
     } else if (status != STATUS_NATS_ERROR) { /* that was our own link, not the worker */
         route_exclude(&request->exclusion, request->lease.serial, request->lease.generation);
     }
@@ -348,8 +350,20 @@ static bool may_retry(struct request *request) {
     return false;
 }
 
+/* What was not heard while our own link was not well says nothing about the worker. */
+static void blame_own_link(struct request *request) {
+    enum status status = request->failure.status;
+    bool unheard = status == STATUS_WORKER_TIMEOUT || status == STATUS_PROTOCOL_ERROR;
+    if (!unheard || controller_heard_since(request->controller, request->try_begun_ms))
+        return;
+    error_set(&request->failure, STATUS_NATS_ERROR, NULL,
+              "the controller's link to NATS was down or silent while worker %s had the job",
+              request->lease.worker_id);
+}
+
 enum request_event request_act_judge(struct request *request) {
     struct controller *controller = request->controller;
+    blame_own_link(request);
     enum status status = request->failure.status;
     log_warn("try failed", F_STR("request", request->id), F_INT("attempt", request->attempt),
              F_STR("worker", request->lease.worker_id), F_STR("status", status_name(status)),
@@ -385,15 +399,12 @@ enum request_event request_act_judge_timeout(struct request *request) {
                                    : request->queue_us >= 0 ? TIMEOUT_FIRST_TOKEN
                                                             : TIMEOUT_ACKNOWLEDGEMENT;
     request_note_timeout(request, timeout);
-    /* While our own link is down nobody could have been heard. */
-    enum status status =
-        transport_is_up(request->controller->transport) ? STATUS_WORKER_TIMEOUT : STATUS_NATS_ERROR;
-    error_set(&request->failure, status, NULL, "worker %s did not send %s within %lld ms",
+    error_set(&request->failure, STATUS_WORKER_TIMEOUT, NULL, "worker %s did not send %s within %lld ms",
               request->lease.worker_id, waited_for[timeout], (long long)request->try_limit_ms);
     struct lease lease = request->lease;
     enum request_event verdict = request_act_judge(request);
     /* Nobody took the job, and NATS did not say that nobody listens: the worker is stuck or cut off. */
-    if (timeout == TIMEOUT_ACKNOWLEDGEMENT && status == STATUS_WORKER_TIMEOUT)
+    if (timeout == TIMEOUT_ACKNOWLEDGEMENT && request->failure.status == STATUS_WORKER_TIMEOUT)
         controller_suspect(request->controller, &lease);
     return verdict;
 }

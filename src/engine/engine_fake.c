@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "base/utf8.h"
+#include "engine/fake_fault.h"
 #include "engine/items.h"
 
 enum {
@@ -20,19 +21,10 @@ enum {
     TOKEN_WORD_END = 4096,
     /* A fault found in the messages is a token of the prompt, so that a slot needs only the prompt. */
     TOKEN_FAULT = 1 << 20,
-    FAULT_VALUES = 1 << 16,
     BYTES_PER_TOKEN = 4,
     CONTEXT_TOKENS_DEFAULT = 4096,
     REPLY_TOKENS_MIN = 8,
     REPLY_TOKENS_SPREAD = 57,
-};
-
-enum fault { FAULT_FAIL, FAULT_STEP_ERROR, FAULT_CRASH, FAULT_HANG, FAULT_SLOW, FAULT_REPLY, FAULT_COUNT };
-
-static const char *const fault_words[FAULT_COUNT] = {
-    [FAULT_FAIL] = "[fail at ",   [FAULT_STEP_ERROR] = "[step error at ",
-    [FAULT_CRASH] = "[crash at ", [FAULT_HANG] = "[hang at ",
-    [FAULT_SLOW] = "[slow x",     [FAULT_REPLY] = "[reply ",
 };
 
 struct fake_slot {
@@ -42,14 +34,16 @@ struct fake_slot {
     int32_t cached; /* tokens that the slot has seen: the next position */
     uint64_t seen;  /* hash of them */
     uint64_t seed;
-    int32_t faults[FAULT_COUNT]; /* the number in the words, -1 without them */
+    int32_t faults[FAKE_FAULT_COUNT]; /* the number in the words */
 };
 
 struct fake_engine {
     struct engine base;
-    struct engine_options options; /* model_path is not kept */
+    struct engine_options options; /* its texts are not kept */
     int32_t context_tokens;
-    struct fake_slot *slots; /* owned */
+    struct fake_slot *slots;              /* owned */
+    int32_t own_faults[FAKE_FAULT_COUNT]; /* of the options, for the first jobs or all */
+    int64_t jobs;                         /* that were started */
     char name[96];
 };
 
@@ -101,15 +95,11 @@ static bool is_user(const char *begin, const char *end) {
 }
 
 /* The token for a fault in the message, or ENGINE_TOKEN_NONE. */
-static int32_t fault_token(const char *begin, const char *end, enum fault fault) {
-    const char *p = find(begin, end, fault_words[fault]);
-    if (!p)
+static int32_t fault_token(const char *begin, const char *end, enum fake_fault fault) {
+    int32_t number = fake_fault_find(begin, end, fault);
+    if (number == FAKE_FAULT_NONE)
         return ENGINE_TOKEN_NONE;
-    char *after;
-    unsigned long value = strtoul(p + strlen(fault_words[fault]), &after, 10);
-    if (*after != ']' || value >= FAULT_VALUES)
-        return ENGINE_TOKEN_NONE;
-    return TOKEN_FAULT + (int32_t)fault * FAULT_VALUES + (int32_t)value;
+    return TOKEN_FAULT + (int32_t)fault * FAKE_FAULT_VALUES + number;
 }
 
 static int32_t text_token(const char *bytes, size_t len) {
@@ -131,7 +121,7 @@ static size_t message_tokens(const char *begin, const char *end, int32_t *out) {
 static enum status make_prompt(const char *messages_json, int32_t context_tokens, struct engine_prompt *out,
                                struct error *error) {
     /* Every message has at least the two bytes of its braces, so a token for each byte is room for all. */
-    size_t cap = strlen(messages_json) + FAULT_COUNT + 2;
+    size_t cap = strlen(messages_json) + FAKE_FAULT_COUNT + 2;
     int32_t *tokens = malloc(cap * sizeof(*tokens));
     if (!tokens)
         return error_set(error, STATUS_ENGINE_ERROR, NULL, "no memory for the prompt");
@@ -147,8 +137,8 @@ static enum status make_prompt(const char *messages_json, int32_t context_tokens
     enum status status = STATUS_OK;
     if (count == 0)
         status = error_set(error, STATUS_REQUEST_VALIDATION_FAILED, "messages", "there is no message");
-    for (int fault = 0; user && fault < FAULT_COUNT; fault++) {
-        int32_t token = fault_token(user, user_end, (enum fault)fault);
+    for (int fault = 0; user && fault < FAKE_FAULT_COUNT; fault++) {
+        int32_t token = fault_token(user, user_end, (enum fake_fault)fault);
         if (token != ENGINE_TOKEN_NONE)
             tokens[count++] = token;
     }
@@ -170,9 +160,11 @@ static void slot_see(struct fake_slot *slot, int32_t token) {
     slot->cached++;
 }
 
-/* The fields that follow from prompt and sampling; nothing is seen yet. */
+/* The fields that follow from prompt and sampling; nothing is seen yet. What the prompt says of a fault goes
+ * before what the engine has itself, which may be NULL. */
 static void slot_init(struct fake_slot *slot, const struct engine_options *options,
-                      const struct sampling *sampling, const struct engine_prompt *prompt) {
+                      const struct sampling *sampling, const struct engine_prompt *prompt,
+                      const int32_t *own_faults) {
     *slot = (struct fake_slot){
         .started = true,
         .prompt_tokens = (int32_t)prompt->count,
@@ -180,18 +172,19 @@ static void slot_init(struct fake_slot *slot, const struct engine_options *optio
         .seed = sampling->temperature > 0 ? sampling->seed : 0,
     };
     uint64_t hash = 0;
-    for (int fault = 0; fault < FAULT_COUNT; fault++)
-        slot->faults[fault] = -1;
+    for (int fault = 0; fault < FAKE_FAULT_COUNT; fault++)
+        slot->faults[fault] = own_faults ? own_faults[fault] : FAKE_FAULT_NONE;
     for (size_t i = 0; i < prompt->count; i++) {
         int32_t token = prompt->tokens[i];
         hash = rng_mix(hash, (uint64_t)token);
         if (token >= TOKEN_FAULT)
-            slot->faults[(token - TOKEN_FAULT) / FAULT_VALUES] = (token - TOKEN_FAULT) % FAULT_VALUES;
+            slot->faults[(token - TOKEN_FAULT) / FAKE_FAULT_VALUES] =
+                (token - TOKEN_FAULT) % FAKE_FAULT_VALUES;
     }
     if (slot->reply_tokens <= 0)
         slot->reply_tokens = REPLY_TOKENS_MIN + (int32_t)(hash % REPLY_TOKENS_SPREAD);
-    if (slot->faults[FAULT_REPLY] >= 0)
-        slot->reply_tokens = slot->faults[FAULT_REPLY];
+    if (slot->faults[FAKE_FAULT_REPLY] >= 0)
+        slot->reply_tokens = slot->faults[FAKE_FAULT_REPLY];
 }
 
 /* The token after all that the slot has seen. */
@@ -241,7 +234,7 @@ int32_t engine_fake_reply(const struct chat_request *chat, const struct engine_o
     if (make_prompt(chat->messages_json, context_tokens, &prompt, NULL) != STATUS_OK)
         return -1;
     struct fake_slot slot;
-    slot_init(&slot, options, &chat->sampling, &prompt);
+    slot_init(&slot, options, &chat->sampling, &prompt, NULL);
     for (size_t i = 0; i < prompt.count; i++)
         slot_see(&slot, prompt.tokens[i]);
     engine_prompt_release(&prompt);
@@ -272,7 +265,10 @@ static void fake_close(struct engine *engine) {
 }
 
 static struct engine *fake_open(const struct engine_options *options, struct error *error) {
+    int32_t own_faults[FAKE_FAULT_COUNT];
     assert(options->slots >= 1 && options->batch_tokens >= options->slots);
+    if (fake_faults_read(options->fake_fault ? options->fake_fault : "", own_faults, error) != STATUS_OK)
+        return NULL;
     for (int32_t percent = 0; options->on_progress && percent <= 100; percent += 25) {
         if (!options->on_progress(percent, options->arg)) {
             error_set(error, STATUS_MODEL_LOAD_FAILED, NULL, "%s: the load was aborted", options->model_path);
@@ -290,8 +286,10 @@ static struct engine *fake_open(const struct engine_options *options, struct err
     e->base.ops = &engine_fake_ops;
     e->options = *options;
     e->options.model_path = NULL;
+    e->options.fake_fault = NULL;
     e->context_tokens = context_of(options);
     e->slots = slots;
+    memcpy(e->own_faults, own_faults, sizeof(own_faults));
     const char *slash = options->model_path ? strrchr(options->model_path, '/') : NULL;
     const char *name = slash ? slash + 1 : options->model_path;
     snprintf(e->name, sizeof(e->name), "%s", name ? name : "");
@@ -318,7 +316,9 @@ static enum status fake_slot_start(struct engine *engine, int32_t slot, const st
                                    const struct engine_prompt *prompt) {
     struct fake_engine *e = fake_of(engine);
     assert(slot >= 0 && slot < e->options.slots && !e->slots[slot].started);
-    slot_init(&e->slots[slot], &e->options, sampling, prompt);
+    bool faulty = e->options.fake_fault_jobs == 0 || e->jobs < e->options.fake_fault_jobs;
+    e->jobs++;
+    slot_init(&e->slots[slot], &e->options, sampling, prompt, faulty ? e->own_faults : NULL);
     return STATUS_OK;
 }
 
@@ -329,7 +329,7 @@ static void fake_slot_stop(struct engine *engine, int32_t slot) {
 }
 
 /* Whether this item would generate the token that the fault waits for. */
-static bool is_due(const struct fake_slot *slot, const struct engine_item *item, enum fault fault) {
+static bool is_due(const struct fake_slot *slot, const struct engine_item *item, enum fake_fault fault) {
     int32_t generated = item->position + item->count - slot->prompt_tokens;
     return item->sample && slot->faults[fault] == generated;
 }
@@ -353,14 +353,14 @@ static enum status step_begin(struct fake_engine *e, const struct engine_item *i
                              items[i].position);
         if (items[i].position < slot->prompt_tokens)
             prompt_tokens += items[i].count;
-        if (slot->faults[FAULT_SLOW] > slow)
-            slow = slot->faults[FAULT_SLOW];
-        if (is_due(slot, &items[i], FAULT_CRASH))
+        if (slot->faults[FAKE_FAULT_SLOW] > slow)
+            slow = slot->faults[FAKE_FAULT_SLOW];
+        if (is_due(slot, &items[i], FAKE_FAULT_CRASH))
             abort();
-        if (is_due(slot, &items[i], FAULT_HANG))
+        if (is_due(slot, &items[i], FAKE_FAULT_HANG))
             hang();
-        if (is_due(slot, &items[i], FAULT_STEP_ERROR)) {
-            slot->faults[FAULT_STEP_ERROR] = -1;
+        if (is_due(slot, &items[i], FAKE_FAULT_STEP_ERROR)) {
+            slot->faults[FAKE_FAULT_STEP_ERROR] = FAKE_FAULT_NONE;
             return error_set(error, STATUS_ENGINE_ERROR, NULL, "the step failed as slot %d asked",
                              items[i].slot);
         }
@@ -384,7 +384,7 @@ static enum status fake_step(struct engine *engine, struct engine_item *items, s
         struct fake_slot *slot = &e->slots[item->slot];
         for (int32_t j = 0; j < item->count; j++)
             slot_see(slot, item->tokens[j]);
-        if (is_due(slot, item, FAULT_FAIL))
+        if (is_due(slot, item, FAKE_FAULT_FAIL))
             item->status = STATUS_ENGINE_ERROR;
         else if (item->sample)
             item->next = next_token(slot);

@@ -12,13 +12,18 @@
  * accent come as two tokens, and at 50..53 of each 64 the four bytes of an emoji as four, where the reply is
  * long enough.
  *
- * Faults, on demand by these words in the last user message (N and X: 0..65535; other text beside them is
- * fine):
+ * Faults, on demand by these words in the last user message (N: 0..65535; other text beside them is fine):
  *
- *   [fail at N]        when N tokens of the reply are generated, the slot gets ENGINE_ERROR instead of the
- * next [step error at N]  there the whole step fails, once for each start of the slot [crash at N] there the
- * process aborts [hang at N]        there the step takes an hour [slow xX]          steps with this slot take
- * X times as long [reply N]          the reply has N tokens */
+ * - `[fail at N]`: when N tokens of the reply are generated, the slot gets ENGINE_ERROR instead of the next;
+ * - `[step error at N]`: there the whole step fails, once for each start of the slot;
+ * - `[crash at N]`: there the process aborts;
+ * - `[hang at N]`: there the step takes an hour;
+ * - `[slow xN]`: steps with this slot take N times as long;
+ * - `[reply N]`: the reply has N tokens.
+ *
+ * Such words in a prompt go with the request to every worker that tries it. For a fault of one worker alone
+ * its options have the same words, which then hold for each of its first fake_fault_jobs jobs, or for all;
+ * the prompt's own words go before them. */
 #pragma once
 
 #include "base/attr.h"

@@ -59,8 +59,10 @@ struct http_server *http_server_new(struct loop *loop, const struct http_options
                                     struct error *error);
 int http_server_port(const struct http_server *server);
 void http_server_stats(const struct http_server *server, struct http_stats *out);
-/* Closes the listening socket and idle connections; exchanges under way go on, each is its connection's last.
- */
+/* Closes idle connections; exchanges under way go on, and from now on each is its connection's last. New
+ * connections are still accepted, so that their clients are told why they get nothing. */
+void http_server_wind_down(struct http_server *server);
+/* That, and closes the listening socket. */
 void http_server_stop_accepting(struct http_server *server);
 /* Closes every connection (on_close is called for open exchanges) and frees. Takes NULL. */
 void http_server_free(struct http_server *server);

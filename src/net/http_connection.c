@@ -139,7 +139,7 @@ static void send_now(struct http_connection *connection) {
 
 void http_connection_finish_exchange(struct http_connection *connection) {
     bool keep_alive =
-        connection->exchange->keep_alive && !connection->overrun && connection->server->listener;
+        connection->exchange->keep_alive && !connection->overrun && !connection->server->winding_down;
     http_exchange_free(connection->exchange);
     connection->exchange = NULL;
     if (!keep_alive) {

@@ -107,6 +107,7 @@ struct http_server {
     struct loop *loop;
     struct http_options options;
     struct evconnlistener *listener; /* owned; NULL once it stopped accepting */
+    bool winding_down;               /* no connection is kept after its reply */
     struct loop_timer accept_pause;
     struct loop_defer defer;
     struct http_connection *open;

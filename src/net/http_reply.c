@@ -73,8 +73,8 @@ static void begin(struct http_exchange *exchange, int status, const char *conten
     buf_init(&head, 0);
     exchange->chunked = len == LENGTH_UNKNOWN && !exchange->request.is_http10;
     bool end_is_known = len != LENGTH_UNKNOWN || exchange->chunked || is_head_request(exchange);
-    exchange->keep_alive =
-        exchange->request.keep_alive && end_is_known && !connection->overrun && connection->server->listener;
+    exchange->keep_alive = exchange->request.keep_alive && end_is_known && !connection->overrun &&
+                           !connection->server->winding_down;
     append_head(&head, connection->server, status, content_type, exchange->keep_alive);
     append_length(&head, status, len, exchange->chunked);
     buf_append(&head, exchange->extra_headers.data, exchange->extra_headers.len);

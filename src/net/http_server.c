@@ -157,17 +157,22 @@ void http_server_stats(const struct http_server *server, struct http_stats *out)
     *out = server->stats;
 }
 
-void http_server_stop_accepting(struct http_server *server) {
-    if (!server->listener)
-        return;
-    evconnlistener_free(server->listener);
-    server->listener = NULL;
+void http_server_wind_down(struct http_server *server) {
+    server->winding_down = true;
     struct http_connection *next;
     for (struct http_connection *connection = server->open; connection; connection = next) {
         next = connection->next;
         if (connection->state == HTTP_IDLE)
             http_connection_flush_and_close(connection);
     }
+}
+
+void http_server_stop_accepting(struct http_server *server) {
+    if (!server->listener)
+        return;
+    evconnlistener_free(server->listener);
+    server->listener = NULL;
+    http_server_wind_down(server);
 }
 
 void http_server_free(struct http_server *server) {

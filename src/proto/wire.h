@@ -44,16 +44,24 @@ void wire_subject_control(char *out, const char *worker_id);
 void wire_subject_events(char *out, const char *controller_id, const char *worker_id);
 void wire_subject_job_reply(char *out, const char *controller_id, const char *request_id, uint32_t attempt);
 void wire_subject_control_reply(char *out, const char *controller_id, uint64_t ticket);
+void wire_subject_echo(char *out, const char *controller_id, int64_t sent_ms);
 void wire_subject_replies(char *out, const char *controller_id); /* "reply.<controller>.>" */
 
 /* What a subject below reply.<controller> is about. */
-enum wire_reply_kind { WIRE_REPLY_EVENTS, WIRE_REPLY_JOB, WIRE_REPLY_CONTROL, WIRE_REPLY_UNKNOWN };
+enum wire_reply_kind {
+    WIRE_REPLY_EVENTS,
+    WIRE_REPLY_JOB,
+    WIRE_REPLY_CONTROL,
+    WIRE_REPLY_ECHO,
+    WIRE_REPLY_UNKNOWN
+};
 struct wire_reply {
     enum wire_reply_kind kind;
     char worker_id[WORKER_ID_MAX + 1];        /* EVENTS */
     char request_id[WIRE_REQUEST_ID_MAX + 1]; /* JOB */
     uint32_t attempt;                         /* JOB */
     uint64_t ticket;                          /* CONTROL */
+    int64_t sent_ms;                          /* ECHO */
 };
 void wire_reply_read(struct wire_reply *out, const char *subject);
 

@@ -28,6 +28,10 @@ void wire_subject_control_reply(char *out, const char *controller_id, uint64_t t
     snprintf(out, WIRE_SUBJECT_MAX, "reply.%s.control.%llu", controller_id, (unsigned long long)ticket);
 }
 
+void wire_subject_echo(char *out, const char *controller_id, int64_t sent_ms) {
+    snprintf(out, WIRE_SUBJECT_MAX, "reply.%s.echo.%lld", controller_id, (long long)sent_ms);
+}
+
 void wire_subject_replies(char *out, const char *controller_id) {
     snprintf(out, WIRE_SUBJECT_MAX, "reply.%s.>", controller_id);
 }
@@ -67,7 +71,7 @@ static bool take_number(const char **at, uint64_t max, uint64_t *out) {
 
 void wire_reply_read(struct wire_reply *out, const char *subject) {
     char prefix[8], controller[WIRE_CONTROLLER_ID_MAX + 1], kind[16];
-    uint64_t attempt = 0;
+    uint64_t attempt = 0, sent_ms = 0;
     const char *at = subject;
     *out = (struct wire_reply){.kind = WIRE_REPLY_UNKNOWN};
     if (!take_token(&at, prefix, sizeof(prefix)) || strcmp(prefix, "reply") != 0 ||
@@ -81,5 +85,8 @@ void wire_reply_read(struct wire_reply *out, const char *subject) {
         out->attempt = (uint32_t)attempt;
     } else if (strcmp(kind, "control") == 0 && take_number(&at, INT64_MAX, &out->ticket) && !*at) {
         out->kind = WIRE_REPLY_CONTROL;
+    } else if (strcmp(kind, "echo") == 0 && take_number(&at, INT64_MAX, &sent_ms) && !*at) {
+        out->kind = WIRE_REPLY_ECHO;
+        out->sent_ms = (int64_t)sent_ms;
     }
 }

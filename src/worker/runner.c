@@ -151,6 +151,8 @@ static struct engine_options options_of(struct runner *runner) {
         .fake_step_us = config->worker.fake_step_us,
         .fake_prompt_token_us = config->worker.fake_prompt_token_us,
         .fake_reply_tokens = (int32_t)config->worker.fake_reply_tokens,
+        .fake_fault = config->worker.fake_fault,
+        .fake_fault_jobs = config->worker.fake_fault_jobs,
     };
 }
 

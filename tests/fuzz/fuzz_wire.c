@@ -100,6 +100,9 @@ static bool rewrite_subject(const char *data, size_t len, struct buf *out, struc
     case WIRE_REPLY_CONTROL:
         wire_subject_control_reply(written, "c", reply.ticket);
         break;
+    case WIRE_REPLY_ECHO:
+        wire_subject_echo(written, "c", reply.sent_ms);
+        break;
     case WIRE_REPLY_UNKNOWN:
         error_set(error, STATUS_PROTOCOL_ERROR, NULL, "unknown subject");
         return false;

@@ -2,62 +2,32 @@
 import assert from 'node:assert/strict';
 import {after, before, describe, test} from 'node:test';
 
-import {Api, freePort, isUp, mlxd, mlxdEnd, serve} from './lib/cluster.mjs';
+import {freePort, mlxdEnd, serve} from './lib/cluster.mjs';
 import {FRANCE, PARIS} from './lib/facts.mjs';
-import {Child} from './lib/process.mjs';
+import * as parts from './lib/parts.mjs';
 import {limit, timed, until, within} from './lib/wait.mjs';
 
 const SLOW_FAKE = ['--engine', 'fake', '--fake-step-us', 20000];
 /** Too seldom to matter: what is known soon must have come another way. */
 const RARE_HEARTBEATS = ['--heartbeat-interval-ms', 60000, '--worker-offline-timeout-ms', 180000];
 
+const {end, hasOnline, online} = parts;
 const started = [];
 function track(child) {
   started.push(child);
   return child;
 }
 
-async function startNats(port, ...more) {
-  const nats = track(new Child('nats-server', ['-a', '127.0.0.1', '-p', String(port), ...more]));
-  await until('nats-server listens', limit(5000), () => nats.stderr.includes('Server is ready'));
-  return nats;
+const startNats = async (...args) => track(await parts.startNats(...args));
+const startWorker = (...args) => track(parts.startWorker(...args));
+async function startController(...args) {
+  const controller = await parts.startController(...args);
+  track(controller.child);
+  return controller;
 }
-
-function startWorker(url, id, ...flags) {
-  return track(mlxd('worker', '--nats', url, '--worker-id', id, '--threads', 1, ...flags));
-}
-
-async function startController(url, ...flags) {
-  const port = await freePort();
-  const child = track(mlxd('controller', '--nats', url, '--port', port, ...flags));
-  const api = new Api(port);
-  await until('the controller answers', limit(10000), () => {
-    if (child.result) throw new Error(child.output);
-    return api.get('/health');
-  });
-  return {child, api};
-}
-
-const online = async (api) =>
-  (await api.workers())
-    .filter(isUp)
-    .map((worker) => worker.workerId)
-    .sort();
-const hasOnline = (api, ...ids) =>
-  until(`online: ${ids}`, limit(10000), async () => {
-    if ((await online(api)).join() === ids.join()) return true;
-    throw new Error((await api.workers()).map((worker) => `${worker.workerId} ${worker.status}`).join());
-  });
 
 /** How many jobs it has done. A client may have its reply a moment before the worker counts it. */
 const finished = async (api, id) => (await api.live(id)).load.jobsFinished;
-
-async function end(child, signal = 'SIGTERM') {
-  child.signal(signal);
-  const result = await within(`the end of ${child.command}`, limit(5000), child.ended);
-  await child.assertSound();
-  return result;
-}
 
 /** What a test that failed has left must not take part in the next one. */
 function killStarted() {

@@ -24,16 +24,6 @@ async function start(t, ...flags) {
 const SLOW_FAKE = ['--engine', 'fake', '--fake-step-us', 20000];
 const LONG = '[reply 2000] go on';
 
-/** Streams until `pieces` pieces of text came; {ended} resolves with the reply or the error. */
-async function streamUnderWay(api, prompt) {
-  let text = '';
-  const ended = api
-    .post({messages: [{role: 'user', content: prompt}], stream: true}, {onText: (piece) => (text += piece)})
-    .catch((error) => error);
-  await until('three chunks of the stream', limit(5000), () => text.split('\n\n').length > 3);
-  return {ended, text: () => text};
-}
-
 test('the_ready_block_shows_address_models_and_workers_and_its_curl_works', async (t) => {
   const cluster = await start(t, '--workers', 2);
   assert.match(cluster.ready, new RegExp(`http://127\\.0\\.0\\.1:${cluster.port}\\b`));
@@ -70,7 +60,7 @@ for (const signal of ['SIGTERM', 'SIGINT']) {
 
 test('SIGTERM_with_long_requests_under_way_answers_them_with_an_error_and_ends_within_5_s', async (t) => {
   const cluster = await start(t, '--workers', 2, ...SLOW_FAKE);
-  const stream = await streamUnderWay(cluster, LONG);
+  const stream = await cluster.streamUnderWay(LONG);
   const buffered = cluster.post({messages: [{role: 'user', content: LONG}]}).catch((error) => error);
   await until('both requests run', limit(3000), async () => (await cluster.load()).running === 2);
   assert.deepEqual(await cluster.stop(), {code: 0, signal: null});
@@ -84,7 +74,7 @@ test('SIGTERM_with_long_requests_under_way_answers_them_with_an_error_and_ends_w
 test('SIGTERM_lets_requests_that_end_in_time_finish', async (t) => {
   const cluster = await start(t, ...SLOW_FAKE);
   const whole = await cluster.ask('[reply 50] short', {seed: 1});
-  const stream = await streamUnderWay(cluster, '[reply 50] short');
+  const stream = await cluster.streamUnderWay('[reply 50] short');
   const buffered = cluster.ask('[reply 50] short', {seed: 1});
   await until('both requests run', limit(3000), async () => (await cluster.load()).running === 2);
   assert.deepEqual(await cluster.stop(), {code: 0, signal: null});
@@ -226,7 +216,7 @@ test('after_kill_9_of_nats_server_requests_succeed_again_within_10_s_without_oth
 
 test('after_kill_9_of_the_supervisor_no_child_lives_longer_than_3_s', async (t) => {
   const cluster = await start(t, '--workers', 2, ...SLOW_FAKE);
-  const stream = await streamUnderWay(cluster, LONG);
+  const stream = await cluster.streamUnderWay(LONG);
   const family = cluster.child.children();
   assert.equal(family.length, 4);
   cluster.child.signal('SIGKILL');

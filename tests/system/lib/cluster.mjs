@@ -102,9 +102,40 @@ export class Api {
     return {...readStream(reply.text), raw: reply.text, headers: reply.headers};
   }
 
+  /**
+   * A stream of which at least `chunks` chunks have come: {text(), ended}. `text` gives the raw events so far; `ended`
+   * gives the reply, or the error with which the connection broke.
+   */
+  async streamUnderWay(content, fields = {}, chunks = 3) {
+    let raw = '';
+    const onText = (piece) => (raw += piece);
+    const ended = this.post({messages: [{role: 'user', content}], stream: true, ...fields}, {onText}).catch(
+      (error) => error,
+    );
+    await until(`${chunks} chunks of the stream`, limit(5000), () => raw.split('\n\n').length > chunks);
+    return {ended, text: () => raw};
+  }
+
   /** As registered, with the numbers of the last heartbeat. */
   workers() {
     return this.get('/api/cluster/workers');
+  }
+
+  /** What the controller remembers of a request: its own id for it, as in the reply. */
+  record(id) {
+    return this.get(`/api/controller/requests/${id}`);
+  }
+
+  /** What GET /metrics shows: numbers by name with labels, as they stand there. */
+  async exposition() {
+    const reply = await this.send({path: '/metrics'});
+    const lines = reply.text.split('\n').filter((line) => line && !line.startsWith('#'));
+    return Object.fromEntries(
+      lines.map((line) => {
+        const at = line.lastIndexOf(' ');
+        return [line.slice(0, at), Number(line.slice(at + 1))];
+      }),
+    );
   }
 
   /** The numbers of this moment, from the worker itself. */

@@ -96,6 +96,33 @@ static void llama_is_refused_where_it_was_not_built_in(void **state) {
     config_release(&config);
 }
 
+static enum status find_with_fault(enum engine_kind engine, const char *fault, struct error *error) {
+    struct config config;
+    *error = (struct error){0};
+    config_init(&config);
+    config.worker.engine = engine;
+    config_set_text(&config.worker.fake_fault, fault);
+    enum status status = cli_find_models(&config, error);
+    config_release(&config);
+    return status;
+}
+
+static void a_fault_that_the_fake_engine_does_not_know_is_refused_by_name(void **state) {
+    (void)state;
+    struct error error;
+    assert_int_equal(find_with_fault(ENGINE_KIND_FAKE, "fail at 2, slow x10", &error), STATUS_OK);
+    assert_int_equal(find_with_fault(ENGINE_KIND_FAKE, "fail at 2, burn", &error), STATUS_CONFIG_INVALID);
+    assert_non_null(strstr(error.message, "\"burn\" is no fault; there are"));
+    assert_string_equal(error.param, "cluster.worker.fake.fault");
+}
+
+static void a_fault_for_an_engine_that_has_none_is_refused(void **state) {
+    (void)state;
+    struct error error;
+    assert_int_equal(find_with_fault(ENGINE_KIND_LLAMA, "fail at 2", &error), STATUS_CONFIG_INVALID);
+    assert_non_null(strstr(error.message, "--engine fake"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_path_that_is_not_there_is_named_with_advice),
@@ -103,6 +130,8 @@ int main(void) {
         cmocka_unit_test(the_fake_engine_needs_no_file),
         cmocka_unit_test(tiny_chat_is_the_default),
         cmocka_unit_test(llama_is_refused_where_it_was_not_built_in),
+        cmocka_unit_test(a_fault_that_the_fake_engine_does_not_know_is_refused_by_name),
+        cmocka_unit_test(a_fault_for_an_engine_that_has_none_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,6 +16,7 @@
 #include "base/utf8.h"
 #include "engine/engine.h"
 #include "engine/engine_fake.h"
+#include "engine/fake_fault.h"
 
 static char hello[] =
     "[{\"role\":\"system\",\"content\":\"Be short.\"},{\"role\":\"user\",\"content\":\"Hello!\"}]";
@@ -326,6 +327,63 @@ static void faults_of_earlier_messages_do_not_count(void **state) {
     buf_release(&text);
 }
 
+static void a_fault_of_the_options_holds_for_the_first_jobs_and_never_changes_a_text(void **state) {
+    (void)state;
+    struct engine_options options = options_of(1);
+    options.fake_reply_tokens = 20;
+    options.fake_fault = "fail at 5, slow x2";
+    options.fake_fault_jobs = 2;
+    struct engine *e = open_fake(&options);
+    struct error error = {0};
+    int32_t generated;
+    assert_int_equal(run_fault(e, "hello", &generated, &error), STATUS_ENGINE_ERROR);
+    assert_int_equal(generated, 5);
+    assert_int_equal(run_fault(e, "[fail at 7] goes before it", &generated, &error), STATUS_ENGINE_ERROR);
+    assert_int_equal(generated, 7);
+    struct buf text, expected;
+    buf_init(&text, 0);
+    buf_init(&expected, 0);
+    struct chat_request chat = chat_of(hello);
+    assert_int_equal(engine_fake_reply(&chat, &options, &expected), 20);
+    assert_int_equal(generate(e, 0, &chat, 8, &text), 20);
+    assert_int_equal(text.len, expected.len);
+    assert_memory_equal(text.data, expected.data, text.len);
+    buf_release(&text);
+    buf_release(&expected);
+    engine_fake_ops.close(e);
+}
+
+static void words_of_faults_are_read_to_the_letter(void **state) {
+    (void)state;
+    int32_t numbers[FAKE_FAULT_COUNT];
+    struct error error;
+    static const char *const wrong[] = {"fail at",       "fail at x",   "fail at -1",
+                                        "fail at 65536", "fail at 1 2", "[fail at 1]",
+                                        "Fail at 1",     "fail at 1,",  "fail at 1,,slow x2",
+                                        "slow 2",        ",",           "fail at 1; slow x2"};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        assert_int_equal(fake_faults_read(wrong[i], numbers, &error), STATUS_CONFIG_INVALID);
+        assert_string_equal(error.param, "cluster.worker.fake.fault");
+    }
+    assert_int_equal(fake_faults_read("", numbers, &error), STATUS_OK);
+    for (int fault = 0; fault < FAKE_FAULT_COUNT; fault++)
+        assert_int_equal(numbers[fault], FAKE_FAULT_NONE);
+    assert_int_equal(fake_faults_read(" hang at 0 , slow x65535,reply 3", numbers, &error), STATUS_OK);
+    assert_int_equal(numbers[FAKE_FAULT_HANG], 0);
+    assert_int_equal(numbers[FAKE_FAULT_SLOW], 65535);
+    assert_int_equal(numbers[FAKE_FAULT_REPLY], 3);
+    assert_int_equal(numbers[FAKE_FAULT_FAIL], FAKE_FAULT_NONE);
+}
+
+static void an_engine_with_an_unknown_fault_does_not_open(void **state) {
+    (void)state;
+    struct engine_options options = options_of(1);
+    struct error error;
+    options.fake_fault = "burn";
+    assert_null(engine_fake_ops.open(&options, &error));
+    assert_int_equal(error.status, STATUS_CONFIG_INVALID);
+}
+
 static void crash_ends_the_process(void **state) {
     (void)state;
     struct engine_options options = options_of(1);
@@ -412,6 +470,9 @@ int main(void) {
         cmocka_unit_test(the_oracle_stops_at_max_tokens_between_characters),
         cmocka_unit_test(faults_come_where_they_are_asked_for),
         cmocka_unit_test(faults_of_earlier_messages_do_not_count),
+        cmocka_unit_test(a_fault_of_the_options_holds_for_the_first_jobs_and_never_changes_a_text),
+        cmocka_unit_test(words_of_faults_are_read_to_the_letter),
+        cmocka_unit_test(an_engine_with_an_unknown_fault_does_not_open),
         cmocka_unit_test(crash_ends_the_process),
         cmocka_unit_test(a_step_takes_its_time),
         cmocka_unit_test(an_aborted_load_fails),

@@ -288,6 +288,26 @@ static void after_it_stops_accepting_what_is_under_way_is_finished(void **state)
     close(idle);
 }
 
+static void while_it_winds_down_new_connections_get_one_answer_and_are_closed(void **state) {
+    (void)state;
+    int idle = rig_connect();
+    rig_send(client, GET("/hold"));
+    RIG_UNTIL(rig.held_count == 1 && rig_stats().connections == 2);
+    http_server_wind_down(rig.server);
+    RIG_UNTIL(rig_receive(idle, &in, NULL));
+    char *late = rig_talk(GET("/echo") GET("/echo"));
+    assert_non_null(strstr(late, "Connection: close\r\n"));
+    char *first = strstr(late, "GET /echo");
+    assert_non_null(first);
+    assert_null(strstr(first + 1, "GET /echo"));
+    free(late);
+    http_reply(rig.held[0], 200, "text/plain", "done", 4);
+    RIG_UNTIL(rig_receive(client, &in, NULL));
+    assert_non_null(strstr(in.data, "Connection: close\r\n"));
+    assert_non_null(strstr(in.data, "\r\n\r\ndone"));
+    close(idle);
+}
+
 static void a_port_that_is_taken_is_an_error(void **state) {
     (void)state;
     struct error error;
@@ -323,6 +343,7 @@ int main(void) {
         HTTP_TEST(a_request_for_an_upgrade_is_an_ordinary_request),
         HTTP_TEST(an_idle_connection_is_closed_after_its_timeout),
         HTTP_TEST(after_it_stops_accepting_what_is_under_way_is_finished),
+        HTTP_TEST(while_it_winds_down_new_connections_get_one_answer_and_are_closed),
         HTTP_TEST(a_port_that_is_taken_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,6 +27,8 @@ static void subjects_are_spelt_as_documented(void **state) {
     assert_string_equal(subject, "reply.c1.job.chatcmpl-x.4294967295");
     wire_subject_control_reply(subject, "c1", 12);
     assert_string_equal(subject, "reply.c1.control.12");
+    wire_subject_echo(subject, "c1", 123456789);
+    assert_string_equal(subject, "reply.c1.echo.123456789");
     wire_subject_replies(subject, "c1");
     assert_string_equal(subject, "reply.c1.>");
 }
@@ -80,6 +82,10 @@ static void what_is_written_is_read(void **state) {
         wire_reply_read(&reply, subject);
         assert_int_equal(reply.kind, WIRE_REPLY_CONTROL);
         assert_true(reply.ticket == number);
+        wire_subject_echo(subject, controller, (int64_t)number);
+        wire_reply_read(&reply, subject);
+        assert_int_equal(reply.kind, WIRE_REPLY_ECHO);
+        assert_true(reply.sent_ms == (int64_t)number);
     }
 }
 
