@@ -63,9 +63,7 @@ static void end_probe(struct probe *probe, enum status status) {
 static enum status status_of_timeout(const struct probe *probe) {
     if (!transport_is_up(probe->controller->transport))
         return STATUS_NATS_ERROR;
-    if (probe->started)
-        return STATUS_ENGINE_TIMEOUT;
-    return probe->accepted ? STATUS_WORKER_OVERLOADED : STATUS_WORKER_TIMEOUT;
+    return probe->accepted && !probe->started ? STATUS_WORKER_OVERLOADED : STATUS_WORKER_TIMEOUT;
 }
 
 /* No cancel: the worker ends the job itself when its time is over. */
