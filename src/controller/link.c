@@ -4,8 +4,10 @@
 #include "controller/controller_internal.h"
 #include "controller/room.h"
 
+/* Before a worker becomes suspect, which is after 5/2 heartbeats, and not with every echo that comes late. */
 void controller_start_link(struct controller *controller) {
-    link_watch_init(&controller->link, controller->config->discovery.heartbeat_interval_ms, clock_ms());
+    link_watch_init(&controller->link, controller->config->discovery.heartbeat_interval_ms * 3 / 2,
+                    clock_ms());
 }
 
 bool controller_hears(const struct controller *controller) {

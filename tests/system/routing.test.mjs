@@ -80,7 +80,11 @@ test('routing_02_a_request_whose_worker_fails_is_answered_by_another_and_the_rec
 
   // The same with a worker that dies: nothing is known of the death but its silence.
   await parts.stop();
-  const dying = await Parts.start(t, {workers: {sick: SLOW, well: SLOW}, controller: SICK_FIRST});
+  const dying = await Parts.start(t, {
+    workers: {sick: SLOW, well: SLOW},
+    controller: SICK_FIRST,
+    heartbeatMs: 400,
+  });
   const answer = dying.api.post({messages: user('[reply 50] die')}, named('orphan'));
   await underWay(dying.api, 'orphan');
   await until('it runs there', limit(3000), async () => (await dying.api.live('sick')).load.running === 1);
@@ -110,6 +114,8 @@ test('routing_03_when_every_worker_fails_the_client_gets_502_that_names_each_try
     assert.equal(reply.json.error.type, 'server_error');
     assert.equal(reply.headers['x-should-retry'], 'false');
     assert.equal(reply.headers['x-request-id'], `in-vain-${stream}`);
+    assert.ok(Math.abs(reply.json.error.timestamp - Date.now()) < limit(5000));
+    const {context} = reply.json.error;
     const tries = [...reply.json.error.message.matchAll(/(\w+): (\w+) after (\d+) ms/g)];
     assert.deepEqual(tries.map(([, worker, code]) => `${worker} ${code}`).sort(), [
       'one ENGINE_ERROR',
@@ -118,6 +124,8 @@ test('routing_03_when_every_worker_fails_the_client_gets_502_that_names_each_try
     const {requests} = await parts.api.get(`/api/controller/requests?clientRequestId=in-vain-${stream}`);
     assert.equal(requests.length, 1);
     const [record] = requests;
+    assert.equal(context.requestId, record.requestId);
+    assert.deepEqual(context.tries, record.failedWorkers);
     assert.equal(record.state, 'failed');
     assert.equal(record.retryCount, 1);
     assert.equal(record.finalError.code, 'ALL_RETRIES_EXHAUSTED');
@@ -143,9 +151,10 @@ test('routing_04_a_breaker_opens_after_failures_in_a_row_and_no_request_goes_to_
   assert.equal(breaker.lastFailure, 'ENGINE_ERROR');
   assert.ok(breaker.remainingMs > 0 && breaker.remainingMs <= 30000, `${breaker.remainingMs} ms`);
   const shown = await parts.api.exposition();
-  assert.equal(shown['mlx_controller_worker_breaker_state{worker="sick"}'], 1);
-  assert.equal(shown['mlx_controller_worker_breaker_opened_total{worker="sick"}'], 1);
-  assert.equal(shown['mlx_controller_worker_breaker_state{worker="well"}'], 0);
+  assert.equal(shown['mlx_controller_model_breaker_state{worker="sick",model="tiny-chat"}'], 1);
+  assert.equal(shown['mlx_controller_model_breaker_opened_total{worker="sick",model="tiny-chat"}'], 1);
+  assert.equal(shown['mlx_controller_model_breaker_state{worker="well",model="tiny-chat"}'], 0);
+  assert.equal(shown['mlx_controller_worker_breaker_state{worker="sick"}'], 0, 'its process is not to blame');
   const answers = await Promise.all(Array.from({length: 10}, (_, i) => parts.api.ask(`around it ${i}`)));
   for (const {id} of answers) {
     const record = await recordOf(parts.api, id);
@@ -251,15 +260,35 @@ test('routing_06_each_time_limit_ends_the_request_with_504_and_frees_what_it_hel
   for (const parts of [streams, silent]) await parts.stop();
 });
 
-test('routing_07_without_workers_a_request_gets_503_with_Retry_After_within_its_bound', async (t) => {
-  const parts = await Parts.start(t, {});
+test('routing_07_without_workers_a_request_waits_a_while_then_gets_503_or_the_worker_that_comes', async (t) => {
+  const parts = await Parts.start(t, {controller: ['--no-workers-timeout-ms', 400]});
   const {ms, value: reply} = await timed(() => parts.api.post({messages: user('nobody there')}));
   assert.equal(reply.status, 503, reply.text);
   assert.equal(reply.json.error.code, 'NO_WORKERS_AVAILABLE');
   assert.equal(reply.json.error.type, 'server_error');
   assert.ok(Number(reply.headers['retry-after']) > 0);
-  assert.ok(ms < limit(5000), `after ${ms} ms`);
+  assert.ok(Number(reply.headers['retry-after-ms']) > 0);
+  assert.equal(reply.json.error.retryable, false);
+  assert.ok(reply.json.error.context.waitedMs >= 400, reply.text);
+  assert.ok(ms >= 400 && ms < limit(2400), `after ${ms} ms`);
   await parts.stop();
+
+  const late = await Parts.start(t, {controller: ['--no-workers-timeout-ms', limit(10000)]});
+  const waiting = [1, 2].map((i) => late.api.post({messages: user(`patience ${i}`)}, named(`patience-${i}`)));
+  await until('both wait', limit(2000), async () => {
+    const {requests} = await late.api.get('/api/controller/requests?state=waiting');
+    return requests.length === 2;
+  });
+  late.addWorker('newcomer');
+  for (const [i, served] of (await Promise.all(waiting)).entries()) {
+    assert.equal(served.status, 200, served.text);
+    assert.equal(textOf(served.json), await right(`patience ${i + 1}`));
+    const record = await recordOf(late.api, served.json.id);
+    assert.equal(record.selectedWorker, 'newcomer');
+    assert.equal(record.retryCount, 0);
+    assert.ok(record.waitedMs > 0);
+  }
+  await late.stop();
 });
 
 test('routing_08_when_the_worker_of_a_session_dies_its_requests_move_together_to_one_other', async (t) => {

@@ -64,7 +64,7 @@ export class Parts {
    * `workers` has the flags of each worker by its id, `all` those of all of them; `controller` those of the
    * controller. Heartbeats are fast, so that silence shows soon. Returns when every worker is online. What runs at the end of the test `t` is killed.
    */
-  static async start(t, {workers = {}, all = [], controller = [], heartbeatMs = 100}) {
+  static async start(t, {workers = {}, all = [], controller = [], heartbeatMs = 200}) {
     const parts = new Parts();
     t.after(() => parts.kill());
     const heartbeats = ['--heartbeat-interval-ms', heartbeatMs];
@@ -121,8 +121,9 @@ export class Parts {
     return (await this.api.workers()).find((worker) => worker.workerId === id);
   }
 
+  /** The breaker of the model on that worker, which is what a failing engine opens. */
   async breaker(id) {
-    return (await this.api.get('/api/controller/circuit-breakers'))[id];
+    return (await this.api.get('/api/controller/circuit-breakers'))[id].models['tiny-chat'];
   }
 
   /** Once every worker has no job and the controller no lease. */
