@@ -170,7 +170,8 @@ test('routing_05_a_breaker_is_half_open_after_its_time_and_closes_once_probes_su
   const parts = await Parts.start(t, {
     // Three failures open it, the fourth job is a probe that fails, all later ones succeed.
     workers: {sick: ['--fake-fault', 'fail at 0', '--fake-fault-jobs', 4], well: []},
-    controller: [...SICK_FIRST, ...RETRIES, '--failure-threshold', 3, '--breaker-timeout-ms', 600],
+    // Without probes of the controller's own, so that clients' requests are the probes.
+    controller: [...SICK_FIRST, ...RETRIES, '--failure-threshold', 3, '--breaker-timeout-ms', 600, '--no-breaker-probe'],
   });
   const becomes = (state) =>
     until(`the breaker is ${state}`, limit(5000), async () => (await parts.breaker('sick')).state === state);
@@ -189,6 +190,19 @@ test('routing_05_a_breaker_is_half_open_after_its_time_and_closes_once_probes_su
   assert.equal((await ask('the second one')).selectedWorker, 'sick');
   assert.equal((await parts.breaker('sick')).state, 'CLOSED');
   assert.equal((await ask('as before')).selectedWorker, 'sick');
+  await parts.stop();
+});
+
+test('routing_05_probes_of_the_controller_close_a_breaker_without_a_request', async (t) => {
+  const parts = await Parts.start(t, {
+    workers: {sick: ['--fake-fault', 'fail at 0', '--fake-fault-jobs', 3], well: []},
+    controller: [...SICK_FIRST, ...RETRIES, '--failure-threshold', 3, '--breaker-timeout-ms', 600],
+  });
+  for (let i = 0; i < 3; i++) await parts.api.ask(`failure ${i}`);
+  assert.equal((await parts.breaker('sick')).openings, 1);
+  await until('it is closed', limit(8000), async () => (await parts.breaker('sick')).state === 'CLOSED');
+  const {id} = await parts.api.ask('as before');
+  assert.equal((await recordOf(parts.api, id)).selectedWorker, 'sick');
   await parts.stop();
 });
 
