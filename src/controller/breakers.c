@@ -131,11 +131,31 @@ static void write_fields(struct buf *out, const struct breaker *breaker, int64_t
                    (long long)(clock_wall_ms() - (now_ms - breaker->last_failure_ms)));
 }
 
+/* What a worker's breakers come to: of its own and its models' the one that keeps most away, of equals that
+ * with more failures. */
+static const struct breaker *worst_of(const struct registry_worker *worker) {
+    static const int severity[] = {[BREAKER_FORCED_CLOSED] = 0,
+                                   [BREAKER_CLOSED] = 1,
+                                   [BREAKER_HALF_OPEN] = 2,
+                                   [BREAKER_OPEN] = 3,
+                                   [BREAKER_FORCED_OPEN] = 4};
+    const struct breaker *worst = &worker->breaker;
+    for (size_t i = 0; i < worker->info.model_count; i++) {
+        const struct breaker *breaker = &worker->models[i].breaker;
+        int more = severity[breaker->state] - severity[worst->state];
+        if (more > 0 || (more == 0 && breaker_failures_in_row(breaker) > breaker_failures_in_row(worst)))
+            worst = breaker;
+    }
+    return worst;
+}
+
 static void write_worker(struct buf *out, const struct registry_worker *worker, int64_t now_ms) {
     buf_append_json(out, worker->info.id, strlen(worker->info.id));
     buf_append_str(out, ":{");
+    write_fields(out, worst_of(worker), now_ms);
+    buf_append_str(out, ",\"worker\":{");
     write_fields(out, &worker->breaker, now_ms);
-    buf_append_str(out, ",\"models\":{");
+    buf_append_str(out, "},\"models\":{");
     for (size_t i = 0; i < worker->info.model_count; i++) {
         if (i)
             buf_append_char(out, ',');
@@ -147,19 +167,22 @@ static void write_worker(struct buf *out, const struct registry_worker *worker, 
     buf_append_str(out, "}}");
 }
 
+void breakers_write(struct buf *out, const struct controller *controller) {
+    buf_append_char(out, '{');
+    for (size_t i = 0; i < controller->registry.count; i++) {
+        if (i)
+            buf_append_char(out, ',');
+        write_worker(out, controller->registry.workers[i], clock_ms());
+    }
+    buf_append_char(out, '}');
+}
+
 void breakers_api_list(struct controller *controller, struct http_exchange *exchange,
                        const char *rest UNUSED) {
     struct buf body;
     buf_init(&body, 0);
-    buf_append_char(&body, '{');
-    for (size_t i = 0; i < controller->registry.count; i++) {
-        if (i)
-            buf_append_char(&body, ',');
-        write_worker(&body, controller->registry.workers[i], clock_ms());
-    }
-    buf_append_char(&body, '}');
-    http_reply(exchange, 200, "application/json", body.data, body.len);
-    buf_release(&body);
+    breakers_write(&body, controller);
+    controller_reply_json(exchange, 200, &body);
 }
 
 enum action { ACTION_OPEN, ACTION_CLOSE, ACTION_RESET, ACTION_COUNT };

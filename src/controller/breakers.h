@@ -19,7 +19,9 @@ uint32_t breakers_end(struct controller *controller, const struct lease *lease, 
 /* Time has passed. */
 void breakers_tick(struct controller *controller);
 
-/* GET /api/controller/circuit-breakers: an object by worker id. */
+/* A JSON object by worker id: how its breakers together come out, then each of them by itself. */
+void breakers_write(struct buf *out, const struct controller *controller);
+/* GET /api/controller/circuit-breakers: the same. */
 void breakers_api_list(struct controller *controller, struct http_exchange *exchange, const char *rest);
 /* POST /api/controller/circuit-breakers/ID {"action":"open"|"close"|"reset","model":"name"}; without "model"
  * it is the worker's own breaker. */

@@ -1,5 +1,6 @@
 /* The controller's counters: GET /api/controller/metrics as JSON, GET /metrics for Prometheus. */
 #include "base/clock.h"
+#include "controller/breakers.h"
 #include "controller/monitoring.h"
 #include "controller/prometheus.h"
 #include "proto/json_write.h"
@@ -102,6 +103,8 @@ void metrics_api_json(struct controller *controller, struct http_exchange *excha
     write_requests(&body, controller);
     write_codes(&body, ",\"errors\":{", stats->errors);
     write_codes(&body, ",\"failedTries\":{", stats->failed_tries);
+    buf_append_str(&body, ",\"circuitBreaker\":");
+    breakers_write(&body, controller);
     write_room(&body, controller);
     write_latency(&body, ",\"latencyMs\":{\"waiting\":{\"count\":", &stats->waiting);
     write_latency(&body, ",\"queue\":{\"count\":", &stats->queue);

@@ -29,10 +29,10 @@ static long long worker_number(struct cluster *cluster, size_t index, const char
     return number;
 }
 
-/* The state of a worker's breaker, or of a model's there; static text. */
+/* The state of a worker's own breaker, or of a model's there; static text. */
 static const char *breaker_state(struct cluster *cluster, size_t index, const char *model) {
     static char state[32];
-    char worker[64], wanted[64] = "{\"state\":\"";
+    char worker[64], wanted[64] = "\"worker\":{\"state\":\"";
     snprintf(worker, sizeof(worker), "\"worker-%zu\":{", index + 1);
     if (model)
         snprintf(wanted, sizeof(wanted), "\"%s\":{\"state\":\"", model);
