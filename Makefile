@@ -83,11 +83,11 @@ bench: configure-release ## measure next to llama-server of the same source: mak
 bench-routing: ready-to-bench ## what the controller costs: picks, added latency, requests/s: make bench-routing ROUNDS=9
 	@build/release/bin/bench_routing
 	@echo
-	@build/release/bin/bench_path --mlxd build/release/bin/mlxd --nats-server "$$(command -v nats-server)" \
-		--nginx "$$(command -v nginx || echo /usr/sbin/nginx)" --rounds $(ROUNDS)
+	@build/release/bin/bench_path --mlxd build/release/bin/mlxd --nats-server "$$(PATH=$$PATH:/usr/sbin command -v nats-server)" \
+		--nginx "$$(PATH=$$PATH:/usr/sbin command -v nginx)" --rounds $(ROUNDS)
 
 bench-memory: ready-to-bench ## what the controller needs in memory: make bench-memory REQUESTS=1000000 STREAMS=10000
-	@build/release/bin/bench_memory --mlxd build/release/bin/mlxd --nats-server "$$(command -v nats-server)" \
+	@build/release/bin/bench_memory --mlxd build/release/bin/mlxd --nats-server "$$(PATH=$$PATH:/usr/sbin command -v nats-server)" \
 		--streams $(STREAMS) --requests $(REQUESTS)
 
 ready-to-bench:

@@ -4,6 +4,7 @@
 
 #include "base/utf8.h"
 #include "proto/json_read.h"
+#include "proto/json_write.h"
 #include "proto/openai.h"
 #include "proto/openai_reading.h"
 
@@ -153,28 +154,40 @@ static bool check_tools(struct reading *reading, const json_t *message, const ch
 
 /* Messages. */
 
-static void copy_member(json_t *copy, const json_t *message, const char *key) {
-    json_t *value = json_present(message, key);
-    if (value)
-        json_object_set(copy, key, value);
+static int append_to_buf(const char *text, size_t len, void *arg) {
+    buf_append(arg, text, len);
+    return 0;
 }
 
-/* A copy with what a chat template may look at; "developer" is what newer clients call "system". */
-static json_t *copy_message(const json_t *message, const char *role) {
-    json_t *copy = json_object();
-    json_object_set_new(copy, "role", json_string(strcmp(role, "developer") == 0 ? "system" : role));
-    json_object_set_new(copy, "content", json_string(""));
-    copy_member(copy, message, "content");
-    copy_member(copy, message, "name");
+/* Nothing when the value is absent. */
+static void write_member(struct buf *out, const char *key, const json_t *value) {
+    if (!value)
+        return;
+    buf_append_str(out, key);
+    if (json_is_string(value))
+        buf_append_json(out, json_string_value(value), json_string_length(value));
+    else if (json_dump_callback(value, append_to_buf, out, JSON_COMPACT | JSON_ENCODE_ANY) != 0)
+        out->failed = true; /* memory is out */
+}
+
+/* What a chat template may look at; "developer" is what newer clients call "system". */
+static void write_message(struct buf *out, const json_t *message, const char *role) {
+    const json_t *content = json_present(message, "content");
+    const json_t *calls = json_object_get(message, "tool_calls");
+    json_append_str(out, "{\"role\":", strcmp(role, "developer") == 0 ? "system" : role);
+    write_member(out, ",\"content\":", content);
+    if (!content)
+        buf_append_str(out, ",\"content\":\"\"");
+    write_member(out, ",\"name\":", json_present(message, "name"));
     /* Templates ask whether there is a list, not how long it is. */
-    if (json_array_size(json_object_get(message, "tool_calls")) > 0)
-        copy_member(copy, message, "tool_calls");
+    if (json_array_size(calls) > 0)
+        write_member(out, ",\"tool_calls\":", calls);
     if (strcmp(role, "tool") == 0)
-        copy_member(copy, message, "tool_call_id");
-    return copy;
+        write_member(out, ",\"tool_call_id\":", json_present(message, "tool_call_id"));
+    buf_append_char(out, '}');
 }
 
-static bool read_message(struct reading *reading, const json_t *message, size_t index, json_t *out) {
+static bool read_message(struct reading *reading, const json_t *message, size_t index, struct buf *out) {
     char at[ERROR_PARAM_MAX], param[ERROR_PARAM_MAX];
     reading_name_element(at, "messages", index);
     if (!json_is_object(message))
@@ -191,8 +204,8 @@ static bool read_message(struct reading *reading, const json_t *message, size_t 
     if (!check_name(reading, message, at) || !check_tools(reading, message, at, role) ||
         !check_content(reading, message, at, role))
         return false;
-    return json_array_append_new(out, copy_message(message, role)) == 0 ||
-           reading_refuse(reading, at, "could not be stored: out of memory");
+    write_message(out, message, role);
+    return true;
 }
 
 bool openai_read_messages(struct reading *reading) {
@@ -207,15 +220,19 @@ bool openai_read_messages(struct reading *reading) {
     if (count > OPENAI_MESSAGES_MAX)
         return reading_refuse(reading, "messages", "holds %zu messages; at most %d are allowed", count,
                               OPENAI_MESSAGES_MAX);
-    json_t *copies = json_array();
+    struct buf out;
+    buf_init(&out, 0);
     bool ok = true;
-    for (size_t i = 0; ok && i < count; i++)
-        ok = read_message(reading, json_array_get(messages, i), i, copies);
+    for (size_t i = 0; ok && i < count; i++) {
+        buf_append_char(&out, i ? ',' : '[');
+        ok = read_message(reading, json_array_get(messages, i), i, &out);
+    }
+    buf_append_char(&out, ']');
     if (ok) {
-        reading->chat->messages_json = json_dumps(copies, JSON_COMPACT | JSON_ENCODE_ANY);
+        reading->chat->messages_json = buf_take(&out);
         ok = reading->chat->messages_json ||
              reading_refuse(reading, "messages", "could not be stored: out of memory");
     }
-    json_decref(copies);
+    buf_release(&out);
     return ok;
 }
