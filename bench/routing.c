@@ -1,6 +1,6 @@
 /* Nanoseconds for a pick: each strategy among 10, 100 and 1000 workers, the strategy alone and the router as
- * a whole (filter of the eligible ones, strategy); and for asking the breakers of one worker. Nothing else
- * runs: no network, no JSON.
+ * a whole (filter of the eligible ones, strategy), when all may take the request and when one is busy; and
+ * for asking the breakers of one worker. Nothing else runs: no network, no JSON.
  *
  * Between picks leases are taken and given back, so that load is never the same twice. Prompts are 4 KiB, of
  * which the first half is one of eight system prompts that all workers have seen. What is printed is the
@@ -193,13 +193,16 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: bench_routing [BATCHES], 1 to %d\n", BATCHES_MAX);
         return 2;
     }
-    printf("%-16s %8s %16s %16s\n", "strategy", "workers", "strategy ns", "whole pick ns");
+    printf("%-16s %8s %16s %16s %16s\n", "strategy", "workers", "strategy ns", "whole pick ns",
+           "one busy ns");
     for (size_t i = 0; i < ARRAY_LEN(strategies); i++)
         for (size_t j = 0; j < ARRAY_LEN(sizes); j++) {
             setup(&bench, strategies[i], sizes[j]);
             double alone = median_ns(&bench, false, batches);
             double whole = median_ns(&bench, true, batches);
-            printf("%-16s %8zu %16.0f %16.0f\n", strategies[i], sizes[j], alone, whole);
+            registry_note_busy(bench.registry.workers[0], INT64_MAX);
+            double sifted = median_ns(&bench, true, batches);
+            printf("%-16s %8zu %16.0f %16.0f %16.0f\n", strategies[i], sizes[j], alone, whole, sifted);
             teardown(&bench);
         }
     setup(&bench, "least_requests", 1000);

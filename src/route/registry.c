@@ -68,6 +68,7 @@ static void reckon(struct registry_worker *worker) {
         model->full = model->leases + worker->gauge->others >= model->room;
         uneasy += model->full || !model->calm || !worker->gauge->calm;
     }
+    worker->gauge->easy = worker->state == WORKER_ONLINE && uneasy == 0;
     if (worker->state != WORKER_ONLINE)
         uneasy = 0;
     worker->registry->uneasy += uneasy - worker->uneasy;

@@ -46,6 +46,8 @@ struct worker_gauge {
     int64_t kv_cells;
     double kv_used; /* share of them, 0..1 */
     bool calm;      /* its breaker lets everything through and it is not busy, see registry_note_breakers */
+    bool easy; /* online, calm, and so are all its models, none of them full: nobody has a say about it but
+                  the strategy */
 };
 
 /* A model on a worker. */

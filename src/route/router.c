@@ -75,6 +75,7 @@ struct sieve {
     const struct route_exclusion *exclusion;
     struct route_decision *decision;
     int64_t now_ms;
+    bool uneasy; /* one of those that are left is not easy: it may have to prove itself, or starts slowly */
 };
 
 static bool was_tried(const struct route_exclusion *exclusion, uint64_t generation) {
@@ -97,16 +98,20 @@ static void note_wait(struct route_decision *decision, int64_t wait_ms) {
         decision->retry_after_ms = wait_ms;
 }
 
+/* What is behind the gauge is far away in memory, for each worker: it is looked at only when the gauge says
+ * that there is something to see. */
 static struct guard guard_of(const struct route_candidate *candidate) {
     return worker_guard(candidate->gauge->worker, candidate->model);
 }
 
 /* ROUTE_REASON_COUNT: nothing does. */
 static enum route_reason reason_against(struct sieve *sieve, const struct route_candidate *candidate) {
-    const struct registry_worker *worker = candidate->gauge->worker;
     struct route_decision *decision = sieve->decision;
-    if (was_tried(sieve->exclusion, worker->generation))
+    if (was_tried(sieve->exclusion, candidate->gauge->generation))
         return ROUTE_TRIED;
+    if (candidate->gauge->easy)
+        return ROUTE_REASON_COUNT;
+    const struct registry_worker *worker = candidate->gauge->worker;
     if (candidate->gauge->calm && candidate->model->calm)
         return candidate->model->full ? ROUTE_FULL : ROUTE_REASON_COUNT;
     struct guard guard = guard_of(candidate);
@@ -125,12 +130,14 @@ static size_t sift(struct sieve *sieve, const struct roster *roster) {
     struct router *router = sieve->router;
     size_t kept = 0;
     for (size_t i = 0; i < roster->count; i++) {
-        enum route_reason reason = reason_against(sieve, &roster->candidates[i]);
-        if (reason == ROUTE_REASON_COUNT)
-            router->candidates[kept++] = roster->candidates[i];
-        else
-            route_keep_out(&sieve->decision->census, &router->kept_out, roster->candidates[i].gauge->worker,
-                           reason);
+        const struct route_candidate *candidate = &roster->candidates[i];
+        enum route_reason reason = reason_against(sieve, candidate);
+        if (reason == ROUTE_REASON_COUNT) {
+            sieve->uneasy |= !candidate->gauge->easy;
+            router->candidates[kept++] = *candidate;
+        } else {
+            route_keep_out(&sieve->decision->census, &router->kept_out, candidate->gauge->worker, reason);
+        }
     }
     return kept;
 }
@@ -142,6 +149,8 @@ static bool is_new_to_request(const struct sieve *sieve, const struct route_cand
 }
 
 static bool is_proven(const struct sieve *sieve, const struct route_candidate *candidate) {
+    if (candidate->gauge->easy)
+        return true;
     struct guard guard = guard_of(candidate);
     return guard_peek(&guard, sieve->now_ms) == BREAKER_ALLOWED;
 }
@@ -156,6 +165,8 @@ static bool is_below_share(const struct breaker *breaker, int32_t leases, int32_
 static bool has_share_left(const struct sieve *sieve, const struct route_candidate *candidate) {
     const struct worker_gauge *gauge = candidate->gauge;
     const struct worker_model *model = candidate->model;
+    if (gauge->easy)
+        return true;
     return is_below_share(&gauge->worker->breaker, gauge->leases, gauge->slots, sieve->now_ms) &&
            is_below_share(&model->breaker, model->leases, model->slots, sieve->now_ms);
 }
@@ -184,6 +195,10 @@ static size_t prefer(struct sieve *sieve, size_t count, keep_fn *keep, enum rout
 static bool is_panic(const struct roster *roster, int64_t now_ms) {
     size_t live = 0, ejected = 0;
     for (size_t i = 0; i < roster->count; i++) {
+        if (roster->candidates[i].gauge->easy) {
+            live++;
+            continue;
+        }
         struct guard guard = guard_of(&roster->candidates[i]);
         if (guard_peek(&guard, now_ms) == BREAKER_FORBIDDEN)
             continue;
@@ -208,10 +223,12 @@ static bool find_eligible(struct sieve *sieve, const struct roster *roster) {
         return false;
     decision->panic = is_panic(roster, sieve->now_ms);
     size_t count = sift(sieve, roster);
-    count = prefer(sieve, count, is_new_to_request, ROUTE_TRIED);
-    if (router->own_probes && !decision->panic)
+    if (sieve->exclusion->count > 0)
+        count = prefer(sieve, count, is_new_to_request, ROUTE_TRIED);
+    if (sieve->uneasy && router->own_probes && !decision->panic)
         count = prefer(sieve, count, is_proven, ROUTE_BREAKER);
-    count = prefer(sieve, count, has_share_left, ROUTE_SLOW_START);
+    if (sieve->uneasy)
+        count = prefer(sieve, count, has_share_left, ROUTE_SLOW_START);
     router->eligible = router->candidates;
     router->eligible_count = count;
     return true;
@@ -235,7 +252,7 @@ struct registry_worker *router_pick(struct router *router, const struct route_re
     *decision = (struct route_decision){.strategy = router->balancer->ops->name};
     router->eligible_count = router->kept_out.count = 0;
     const struct roster *roster = rosters_get(&router->rosters, router->registry, request->model);
-    struct sieve sieve = {router, exclusion, decision, now_ms};
+    struct sieve sieve = {router, exclusion, decision, now_ms, false};
     if (!roster || !find_eligible(&sieve, roster)) {
         error_set(error, STATUS_INTERNAL_ERROR, NULL, "out of memory");
         return NULL;

@@ -405,9 +405,11 @@ static void uneasy_is_what_a_walk_would_count(void **state) {
         size_t uneasy = 0;
         for (size_t w = 0; w < registry.count; w++) {
             const struct registry_worker *known = registry.workers[w];
+            size_t before = uneasy;
             for (size_t m = 0; known->state == WORKER_ONLINE && m < known->info.model_count; m++)
                 uneasy += !known->gauge->calm || !known->models[m].calm ||
                           known->models[m].leases + known->gauge->others >= known->models[m].room;
+            assert_int_equal(known->gauge->easy, known->state == WORKER_ONLINE && uneasy == before);
         }
         assert_int_equal(registry.uneasy, uneasy);
     }
