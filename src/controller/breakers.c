@@ -149,10 +149,29 @@ static const struct breaker *worst_of(const struct registry_worker *worker) {
     return worst;
 }
 
+/* What a worker's breakers come to: the worst one's state, the openings of all, the newest failure. */
+static struct breaker combine(const struct registry_worker *worker) {
+    struct breaker all = *worst_of(worker);
+    all.opened = worker->breaker.opened;
+    all.last_failure = worker->breaker.last_failure;
+    all.last_failure_ms = worker->breaker.last_failure_ms;
+    for (size_t i = 0; i < worker->info.model_count; i++) {
+        const struct breaker *breaker = &worker->models[i].breaker;
+        all.opened += breaker->opened;
+        if (breaker->last_failure == STATUS_OK ||
+            (all.last_failure != STATUS_OK && breaker->last_failure_ms < all.last_failure_ms))
+            continue;
+        all.last_failure = breaker->last_failure;
+        all.last_failure_ms = breaker->last_failure_ms;
+    }
+    return all;
+}
+
 static void write_worker(struct buf *out, const struct registry_worker *worker, int64_t now_ms) {
     buf_append_json(out, worker->info.id, strlen(worker->info.id));
     buf_append_str(out, ":{");
-    write_fields(out, worst_of(worker), now_ms);
+    struct breaker all = combine(worker);
+    write_fields(out, &all, now_ms);
     buf_append_str(out, ",\"worker\":{");
     write_fields(out, &worker->breaker, now_ms);
     buf_append_str(out, "},\"models\":{");
