@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+enum { SKILLS_MAX = 16 };      /* as a worker can tell */
 enum { MODEL_NAME_MAX = 128 }; /* bytes, as in what workers tell about their models */
 
 #define REFUSE(path, ...) error_set(error, STATUS_CONFIG_INVALID, (path), path ": " __VA_ARGS__)
@@ -121,6 +122,18 @@ static enum status check_expected(const struct config *config, struct error *err
     return STATUS_OK;
 }
 
+static enum status check_skills(const struct config *config, struct error *error) {
+    static const char chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+    const struct config_list *skills = &config->worker.skills;
+    if (skills->count > SKILLS_MAX)
+        return REFUSE("cluster.worker.skills", "must not be more than %d", SKILLS_MAX);
+    for (size_t i = 0; i < skills->count; i++)
+        if (skills->items[i][strspn(skills->items[i], chars)] != '\0')
+            return REFUSE("cluster.worker.skills",
+                          "a skill has letters, digits, '_', '.' and '-', not \"%s\"", skills->items[i]);
+    return STATUS_OK;
+}
+
 enum status config_check(struct config *config, struct error *error) {
     enum status status = check_nats(config, error);
     if (status == STATUS_OK)
@@ -129,6 +142,8 @@ enum status config_check(struct config *config, struct error *error) {
         status = check_worker(config, error);
     if (status == STATUS_OK)
         status = check_expected(config, error);
+    if (status == STATUS_OK)
+        status = check_skills(config, error);
     if (status == STATUS_OK)
         status = check_models(config, error);
     return status;

@@ -112,6 +112,7 @@ struct config {
     struct {
         char *id; /* empty: made from host name and process */
         enum engine_kind engine;
+        struct config_list skills; /* [A-Za-z0-9_.-]{1,32} */
         int64_t context_tokens;
         int64_t batch_tokens;
         int64_t threads;

@@ -179,7 +179,8 @@ const struct option option_table[] = {
            strategy_names,
            "How a worker is chosen. round_robin: in turn. least_requests: the one with the fewest requests "
            "for its size. weighted_random: by chance and `weights`. skills_based: least_requests among "
-           "those whose context holds the request. smart: the shortest expected time, from measured speed, "
+           "those whose context holds the request, of equals the one with the fewest skills. smart: the "
+           "shortest expected time, from measured speed, "
            "queue and memory. prefix_aware: the one that knows the longest beginning of the prompt, unless "
            "it has much more to do than others."),
     WEIGHTS("cluster.loadBalancing.weights", "weight", balancing.weights,
@@ -205,6 +206,10 @@ const struct option option_table[] = {
     ONE_OF(OPTION_ENUM, "cluster.worker.engine", "engine", worker.engine, "llama", engine_names,
            "llama: llama.cpp. fake: made-up text at a configured speed, for tests of everything around the "
            "model."),
+    LIST("cluster.worker.skills", "skills", worker.skills, "", 32, NULL,
+         "What this worker is good for, at most 16 words of your own: a request that requires one "
+         "(X-Required-Skills, required_skills) goes only to workers that have it. `gpu` and what a model can "
+         "do (`chat`, `tools`) are known without it."),
     INT("cluster.worker.context_tokens", "context-tokens", 0, worker.context_tokens, "0", 0, 1 << 24,
         "tokens", "Context of each sequence. 0: what the model was trained with, at most 4096."),
     INT("cluster.worker.batch_tokens", "batch-tokens", 0, worker.batch_tokens, "512", 1, 1 << 20, "tokens",

@@ -124,6 +124,12 @@ static enum status read_session(struct chat_request *chat, const struct http_exc
                      "a session id has 1 to %d characters of A-Z a-z 0-9 _ . : -", CHAT_SESSION_ID_MAX);
 }
 
+static enum status read_skills(struct chat_request *chat, const struct http_exchange *exchange,
+                               struct error *error) {
+    const char *header = http_header(exchange, "X-Required-Skills");
+    return header ? openai_read_skills_header(header, chat, error) : STATUS_OK;
+}
+
 /* A client may ask for less time than is configured, not for more. */
 static enum status read_time_limit(const struct controller *controller, const struct http_exchange *exchange,
                                    bool stream, int64_t *limit_ms, struct error *error) {
@@ -158,6 +164,7 @@ static void chat_completions(struct controller *controller, struct http_exchange
     }
     int64_t limit_ms;
     if (read_session(&chat, exchange, &error) != STATUS_OK ||
+        read_skills(&chat, exchange, &error) != STATUS_OK ||
         read_time_limit(controller, exchange, chat.stream, &limit_ms, &error) != STATUS_OK ||
         check_poison(controller, &chat, &error) != STATUS_OK) {
         chat_request_release(&chat);

@@ -25,11 +25,26 @@ static const char *phase_name(const struct controller *controller) {
     return controller_hears(controller) ? "ready" : "disconnected";
 }
 
+/* Those that are expected and not there, as a JSON array. */
+static void write_missing(const struct expected *expected, struct buf *out) {
+    const char *comma = "";
+    buf_append_char(out, '[');
+    for (size_t i = 0; i < expected->count; i++) {
+        if (!expected->workers[i].missing)
+            continue;
+        json_append_str(out, comma, expected->workers[i].pattern);
+        comma = ",";
+    }
+    buf_append_char(out, ']');
+}
+
 static void write_health(const struct controller *controller, struct buf *out, const char *status) {
     buf_printf(out,
                "{\"status\":\"%s\",\"state\":\"%s\",\"controllerId\":\"%s\",\"version\":\"%s\","
-               "\"workersReady\":%zu}",
+               "\"workersReady\":%zu,\"missingWorkers\":",
                status, phase_name(controller), controller->id, MLX_VERSION, workers_ready(controller));
+    write_missing(&controller->expected, out);
+    buf_append_char(out, '}');
 }
 
 /* The process is alive: always 200, so that nobody restarts a controller because its workers are away. */
@@ -148,15 +163,9 @@ static void write_links(const struct controller *controller, struct buf *out) {
 }
 
 static void write_expected(const struct expected *expected, struct buf *out) {
-    const char *comma = "";
-    buf_printf(out, "\"expectedWorkers\":{\"expected\":%zu,\"missing\":[", expected->count);
-    for (size_t i = 0; i < expected->count; i++) {
-        if (!expected->workers[i].missing)
-            continue;
-        json_append_str(out, comma, expected->workers[i].pattern);
-        comma = ",";
-    }
-    buf_append_str(out, "]},");
+    buf_printf(out, "\"expectedWorkers\":{\"expected\":%zu,\"missing\":", expected->count);
+    write_missing(expected, out);
+    buf_append_str(out, "},");
 }
 
 void cluster_api_status(struct controller *controller, struct http_exchange *exchange,

@@ -92,7 +92,12 @@ static void note_malformed(struct controller *controller, const char *subject, c
 }
 
 static void take_worker_info(struct controller *controller, const struct worker_info *info) {
+    uint64_t refused = controller->registry.skills.refused;
     registry_update(&controller->registry, info, clock_ms(), on_change, controller);
+    if (controller->registry.skills.refused > refused)
+        log_warn("skills not learned: the cluster has too many", F_STR("worker", info->id),
+                 F_INT("max", SKILLS_KNOWN_MAX),
+                 F_INT("not_learned", controller->registry.skills.refused - refused));
     room_call(controller);
 }
 

@@ -238,6 +238,14 @@ static void expose_expected(struct buf *out, const struct expected *expected) {
                             expected->workers[i].missing);
 }
 
+static void expose_skills(struct buf *out, const struct skill_table *skills) {
+    prometheus_gauge(out, "mlx_controller_skills", "Distinct skills of workers and models.",
+                     (uint64_t)__builtin_popcountll(skills->taken));
+    prometheus_counter(out, "mlx_controller_skills_refused_total",
+                       "Skills of workers that were not learned because there were too many.",
+                       skills->refused);
+}
+
 static void expose_room(struct buf *out, const struct waiting_room *room) {
     prometheus_gauge(out, "mlx_controller_waiting_requests",
                      "Requests in the waiting room: no worker could take them yet.", room->count);
@@ -383,6 +391,7 @@ void metrics_api_prometheus(struct controller *controller, struct http_exchange 
     expose_latencies(&body, &controller->stats);
     expose_workers(&body, &controller->registry);
     expose_expected(&body, &controller->expected);
+    expose_skills(&body, &controller->registry.skills);
     expose_room(&body, &controller->room);
     expose_worker_models(&body, &controller->registry);
     expose_probes(&body, &controller->stats);

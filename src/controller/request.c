@@ -174,8 +174,8 @@ void request_bind_session(struct request *request) {
 static int64_t wait_limit_ms(const struct request *request, enum status why) {
     const struct config *config = request->controller->config;
     const struct route_census *census = &request->decision.census;
-    if (census->serving > 0 && census->excluded == census->serving)
-        return 0; /* all were tried */
+    if (census->excluded > 0 && census->excluded + census->unskilled == census->serving)
+        return 0; /* all that could were tried */
     if (why == STATUS_WORKER_OVERLOADED || (why == STATUS_NO_WORKERS_AVAILABLE && census->loading > 0))
         return config->routing.queue.timeout_ms;
     bool nobody = why == STATUS_NO_WORKERS_AVAILABLE || why == STATUS_NO_HEALTHY_WORKERS ||
@@ -239,7 +239,9 @@ enum request_event request_act_pick(struct request *request) {
                                   .prompt_len = strlen(request->chat.messages_json),
                                   .max_tokens = request->chat.max_tokens,
                                   .priority = request->chat.priority,
-                                  .session_generation = session_generation(request)};
+                                  .session_generation = session_generation(request),
+                                  .required_skills = (const char *const *)request->chat.required_skills,
+                                  .required_skill_count = request->chat.required_skill_count};
     struct registry_worker *worker = find_worker(request, &route, &why);
     if (!worker)
         return no_worker(request, &why);

@@ -5,8 +5,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* Requests that not every worker will do for (a try has failed) are asked about one by one; more than that in
- * one line are left for the next time. */
+/* Requests that not every worker will do for (a try has failed, or they require skills) are asked about one
+ * by one; more than that in one line are left for the next time. */
 enum { PICKY_CALLS_MAX = 32 };
 
 static struct request *request_of(struct waiter *waiter) {
@@ -69,7 +69,7 @@ void room_init_waiter(struct request *request) {
 bool room_is_behind_others(const struct request *request) {
     return !request->waiter.line && request->try_count == 0 &&
            waiting_has_before(&request->controller->room, request->chat.model, request->chat.priority,
-                              clock_ms());
+                              request->chat.required_skill_count > 0, clock_ms());
 }
 
 /* This time: a request whose try failed may wait again. */
@@ -98,9 +98,11 @@ bool room_enter(struct request *request) {
     struct waiting_room *room = &controller->room;
     if (request->waiter.line)
         return true;
-    request->waiter.picky = request->exclusion.count > 0;
+    request->waiter.picky = request->exclusion.count > 0 || request->chat.required_skill_count > 0;
     if (waiting_enter(room, &request->waiter, request->chat.model, on_evicted, NULL)) {
         request->wait_begun_ms = clock_ms();
+        if (request->waiter.picky)
+            room_call(controller); /* those before it may wait for other workers than it does */
         return true;
     }
     if (room->config.requests_max > 0)

@@ -53,6 +53,17 @@ struct engine_info {
     int64_t parameters;
     int64_t file_bytes;
     char description[128]; /* "llama 5M Q8_0" */
+    bool can_chat;         /* it has a chat template of its own */
+    bool can_use_tools;    /* the template knows what to do with them */
+    bool can_embed;        /* it is made to turn a text into one vector */
+};
+
+enum { ENGINE_GPU_NAME_MAX = 64 };
+
+/* A device that engines can compute on, beside the CPU. */
+struct engine_gpu {
+    char name[ENGINE_GPU_NAME_MAX + 1]; /* "NVIDIA L4" */
+    int64_t memory_bytes;
 };
 
 struct engine_prompt {
@@ -73,6 +84,8 @@ struct engine_item {
 
 struct engine_ops {
     const char *name;
+    /* Fills at most `max`, returns how many. Any thread, needs no open engine. NULL: it uses none. */
+    size_t (*list_gpus)(struct engine_gpu *out, size_t max);
     /* Loads; slow. NULL and an error (MODEL_LOAD_FAILED with the reason). */
     struct engine *(*open)(const struct engine_options *options, struct error *error);
     void (*close)(struct engine *engine);

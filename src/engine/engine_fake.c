@@ -302,6 +302,7 @@ static void fake_info(const struct engine *engine, struct engine_info *out) {
         .slots = e->options.slots,
         .context_tokens = e->context_tokens,
         .batch_tokens = e->options.batch_tokens,
+        .can_chat = true,
     };
     snprintf(out->description, sizeof(out->description), "fake %s", e->name);
 }

@@ -87,7 +87,11 @@ static void llama_info(const struct engine *engine, struct engine_info *out) {
         .batch_tokens = e->batch_tokens,
         .parameters = (int64_t)llama_model_n_params(e->loaded.model),
         .file_bytes = e->loaded.file_bytes,
+        .can_chat = llama_model_chat_template(e->loaded.model, NULL) != NULL,
+        .can_use_tools = llama_bridge_takes_tools(e->bridge),
+        .can_embed = llama_is_pooled(e->loaded.model),
     };
+    out->can_use_tools &= out->can_chat; /* not those of the template that stands in for a missing one */
     llama_model_desc(e->loaded.model, out->description, sizeof(out->description));
 }
 
@@ -222,6 +226,7 @@ static bool llama_is_end(struct engine *engine, int32_t token) {
 
 const struct engine_ops engine_llama_ops = {
     .name = "llama",
+    .list_gpus = llama_list_gpus,
     .open = llama_open,
     .close = llama_close,
     .info = llama_info,

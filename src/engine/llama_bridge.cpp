@@ -184,6 +184,10 @@ void llama_bridge_free(llama_bridge *bridge) {
     delete bridge;
 }
 
+bool llama_bridge_takes_tools(const llama_bridge *bridge) {
+    return bridge->chat.caps.supports_tools;
+}
+
 void llama_bridge_text_release(llama_bridge_text *text) {
     if (!text)
         return;

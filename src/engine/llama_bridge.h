@@ -21,6 +21,9 @@ struct llama_bridge;
 struct llama_bridge *llama_bridge_new(const struct llama_model *model, struct error *error);
 void llama_bridge_free(struct llama_bridge *bridge); /* takes NULL */
 
+/* Whether the template writes the tools that a request brings into the prompt. */
+bool llama_bridge_takes_tools(const struct llama_bridge *bridge);
+
 struct llama_bridge_span {
     size_t begin;
     size_t end; /* one past the last byte */

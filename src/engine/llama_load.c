@@ -5,10 +5,12 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ggml-backend.h"
 #include "llama.h"
 
 enum {
@@ -34,6 +36,11 @@ static void keep_first_error(enum ggml_log_level level, const char *text, void *
 static void init_backend(void) {
     llama_log_set(keep_first_error, NULL);
     llama_backend_init();
+}
+
+static void init_backend_once(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, init_backend);
 }
 
 static int32_t usable_cores(void) {
@@ -163,13 +170,12 @@ static enum status make_context(struct llama_loaded *loaded, const struct engine
 
 enum status llama_load(struct llama_loaded *loaded, const struct engine_options *options,
                        struct error *error) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct progress progress = {.options = options, .percent = -1};
     *loaded = (struct llama_loaded){0};
     enum status status = check_file(options->model_path, &loaded->file_bytes, error);
     if (status != STATUS_OK)
         return status;
-    pthread_once(&once, init_backend);
+    init_backend_once();
     first_error[0] = '\0';
     status = load_model(loaded, options, &progress, error);
     if (status == STATUS_OK)
@@ -190,4 +196,30 @@ void llama_unload(struct llama_loaded *loaded) {
     if (loaded->model)
         llama_model_free(loaded->model);
     *loaded = (struct llama_loaded){0};
+}
+
+bool llama_is_pooled(const struct llama_model *model) {
+    char architecture[64], key[96], type[16];
+    if (llama_model_meta_val_str(model, "general.architecture", architecture, sizeof(architecture)) < 0)
+        return false;
+    snprintf(key, sizeof(key), "%s.pooling_type", architecture);
+    if (llama_model_meta_val_str(model, key, type, sizeof(type)) < 0)
+        return false;
+    return strtol(type, NULL, 10) > LLAMA_POOLING_TYPE_NONE;
+}
+
+size_t llama_list_gpus(struct engine_gpu *out, size_t max) {
+    size_t count = 0;
+    init_backend_once();
+    for (size_t i = 0; i < ggml_backend_dev_count() && count < max; i++) {
+        ggml_backend_dev_t device = ggml_backend_dev_get(i);
+        enum ggml_backend_dev_type type = ggml_backend_dev_type(device);
+        if (type != GGML_BACKEND_DEVICE_TYPE_GPU && type != GGML_BACKEND_DEVICE_TYPE_IGPU)
+            continue;
+        size_t free_bytes = 0, total_bytes = 0;
+        ggml_backend_dev_memory(device, &free_bytes, &total_bytes);
+        snprintf(out[count].name, sizeof(out[count].name), "%s", ggml_backend_dev_description(device));
+        out[count++].memory_bytes = (int64_t)total_bytes;
+    }
+    return count;
 }

@@ -22,3 +22,8 @@ struct llama_loaded {
 MUST_USE enum status llama_load(struct llama_loaded *loaded, const struct engine_options *options,
                                 struct error *error);
 void llama_unload(struct llama_loaded *loaded); /* takes NULL; leaves it zeroed */
+
+/* Whether the model's file says that its outputs are pooled into one vector for a text. */
+bool llama_is_pooled(const struct llama_model *model);
+/* As engine_ops.list_gpus. */
+size_t llama_list_gpus(struct engine_gpu *out, size_t max);

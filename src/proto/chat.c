@@ -19,6 +19,8 @@ void chat_request_release(struct chat_request *request) {
     free(request->session_id);
     for (size_t i = 0; i < request->stop_count; i++)
         free(request->stop[i]);
+    for (size_t i = 0; i < request->required_skill_count; i++)
+        free(request->required_skills[i]);
     *request = (struct chat_request){0};
 }
 

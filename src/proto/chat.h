@@ -15,6 +15,7 @@ enum {
     CHAT_STOP_BYTES_MAX = 128, /* a longer stop string would hold back too much of the stream */
     CHAT_MODEL_NAME_MAX = 128,
     CHAT_SESSION_ID_MAX = 128,
+    CHAT_SKILLS_MAX = 8,
 };
 
 /* How the next token is chosen. The defaults (sampling_init) are OpenAI's. */
@@ -39,6 +40,9 @@ struct chat_request {
     size_t stop_count;
     enum chat_priority priority;
     char *session_id; /* owned or NULL */
+    /* What a worker must be able to do to get it, each once; the controller's, never on the wire. */
+    char *required_skills[CHAT_SKILLS_MAX]; /* owned */
+    size_t required_skill_count;
     bool stream;
     bool include_usage; /* stream_options.include_usage */
 };

@@ -26,6 +26,11 @@ enum {
 MUST_USE enum status openai_read_chat(const char *body, size_t len, uint64_t seed_default,
                                       struct chat_request *request, struct error *error);
 
+/* Adds the skills of a header X-Required-Skills, words with commas in between, to those of the body. On an
+ * error the request keeps what it has. */
+MUST_USE enum status openai_read_skills_header(const char *text, struct chat_request *request,
+                                               struct error *error);
+
 /* What every chunk and reply of one request repeats. */
 struct openai_reply {
     const char *id;     /* "chatcmpl-..." */

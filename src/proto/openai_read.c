@@ -332,7 +332,8 @@ enum status openai_read_chat(const char *body, size_t len, uint64_t seed_default
     bool ok = read_model(&reading) && openai_read_messages(&reading) &&
               read_sampling(&reading, seed_default) && read_limits(&reading) && read_stop(&reading) &&
               read_stream(&reading) && read_priority(&reading) && read_session(&reading) &&
-              check_tools(&reading) && check_logits(&reading) && check_formats(&reading);
+              openai_read_skills(&reading) && check_tools(&reading) && check_logits(&reading) &&
+              check_formats(&reading);
     json_decref(root);
     if (ok)
         return STATUS_OK;

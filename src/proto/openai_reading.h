@@ -24,5 +24,8 @@ bool reading_refuse(struct reading *reading, const char *param, const char *form
 void reading_name_member(char out[ERROR_PARAM_MAX], const char *at, const char *key);
 void reading_name_element(char out[ERROR_PARAM_MAX], const char *at, size_t index);
 
+/* required_skills: an array of words. */
+bool openai_read_skills(struct reading *reading);
+
 /* Checks messages and copies them into the request's messages_json. */
 bool openai_read_messages(struct reading *reading);

@@ -3,9 +3,10 @@
  *   {"v":1,"workerId":"worker-1","incarnation":"k3...","hostname":"...","version":"0.1.0","pid":12,
  *    "phase":"ready","uptimeMs":1000,
  *    "models":[{"name":"m","state":"ready","loadPercent":100,"contextTokens":4096,"slots":8,"parameters":1,
- *               "fileBytes":1}],
+ *               "fileBytes":1,"capabilities":["chat"]}],
  *    "load":{"running":0,...},
- *    "clients":[{"controller":"c1","jobs":3}]} */
+ *    "clients":[{"controller":"c1","jobs":3}],
+ *    ... and what wire_skills.c says} */
 #include <stddef.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@
 #include "proto/json_write.h"
 #include "proto/wire.h"
 #include "proto/wire_read.h"
+#include "proto/wire_skills.h"
 
 /* The numbers of worker_load, once for writing and reading. */
 static const struct {
@@ -85,6 +87,7 @@ static void append_models(struct buf *out, const struct worker_info *info) {
         json_append_int(out, ",\"slots\":", model->slots);
         json_append_int(out, ",\"parameters\":", model->parameters);
         json_append_int(out, ",\"fileBytes\":", model->file_bytes);
+        wire_append_capabilities(out, model);
         buf_append_char(out, '}');
     }
     buf_append_char(out, ']');
@@ -120,6 +123,7 @@ static void append_members(struct buf *out, const struct worker_info *info) {
     append_models(out, info);
     append_load(out, &info->load);
     append_clients(out, info);
+    wire_append_skills(out, info);
 }
 
 void wire_write_worker_info(struct buf *out, const struct worker_info *info) {
@@ -165,7 +169,8 @@ static bool take_model(const json_t *object, struct model_info *model, struct er
         !wire_take_int_or(object, "contextTokens", 0, INT32_MAX, 0, &context, error) ||
         !wire_take_int_or(object, "slots", 0, INT32_MAX, 0, &slots, error) ||
         !wire_take_int_or(object, "parameters", 0, INT64_MAX, 0, &model->parameters, error) ||
-        !wire_take_int_or(object, "fileBytes", 0, INT64_MAX, 0, &model->file_bytes, error))
+        !wire_take_int_or(object, "fileBytes", 0, INT64_MAX, 0, &model->file_bytes, error) ||
+        !wire_take_capabilities(object, model, error))
         return false;
     if (!model->name[0]) {
         error_set(error, STATUS_PROTOCOL_ERROR, "name", "a model has no name");
@@ -244,7 +249,7 @@ static bool take_info(const json_t *root, struct worker_info *info, struct error
     info->pid = (int32_t)pid;
     info->phase = (enum worker_phase)phase;
     return take_models(root, info, error) && take_load(root, &info->load, error) &&
-           take_clients(root, info, error);
+           take_clients(root, info, error) && wire_take_skills(root, info, error);
 }
 
 enum status wire_read_worker_info(const char *data, size_t len, struct worker_info *info,

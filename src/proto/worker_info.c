@@ -23,3 +23,22 @@ const char *model_state_name(enum model_state state) {
     }
     return "loading";
 }
+
+const char *model_capability_name(enum model_capability capability) {
+    static const char *const names[MODEL_CAPABILITY_COUNT] = {
+#define X(name, word) [CAPABILITY_##name] = (word),
+        MODEL_CAPABILITY_MAP(X)
+#undef X
+    };
+    return names[capability];
+}
+
+bool skill_is_valid(const char *text, size_t len) {
+    for (size_t i = 0; i < len; i++) {
+        char c = text[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+              c == '.' || c == '-'))
+            return false;
+    }
+    return len > 0 && len <= SKILL_MAX;
+}

@@ -15,7 +15,29 @@ enum {
     INCARNATION_CHARS = 12,
     CONTROLLER_ID_MAX = 64, /* as WORKER_ID_MAX */
     WORKER_CLIENTS_MAX = 16,
+    SKILL_MAX = 32, /* bytes of a skill; [A-Za-z0-9_.-]+ */
+    WORKER_SKILLS_MAX = 16,
+    WORKER_GPUS_MAX = 16,
+    HARDWARE_NAME_MAX = 64, /* bytes */
 };
+
+/* What a model can do. X(NAME, word) */
+#define MODEL_CAPABILITY_MAP(X) \
+    X(CHAT, "chat")             \
+    X(TOOLS, "tools")           \
+    X(EMBEDDINGS, "embeddings") \
+    X(VISION, "vision")
+
+enum model_capability {
+#define X(name, word) CAPABILITY_##name,
+    MODEL_CAPABILITY_MAP(X)
+#undef X
+        MODEL_CAPABILITY_COUNT
+};
+
+static inline uint32_t model_capability_bit(enum model_capability capability) {
+    return UINT32_C(1) << capability;
+}
 
 enum worker_phase {
     WORKER_PHASE_LOADING, /* at least one model is being loaded, none is ready */
@@ -33,6 +55,21 @@ struct model_info {
     int32_t slots;          /* how many jobs run at once */
     int64_t parameters;     /* of the network; 0 until known */
     int64_t file_bytes;
+    uint32_t capabilities; /* bits, see model_capability_bit; 0 until ready */
+};
+
+struct worker_gpu {
+    char name[HARDWARE_NAME_MAX + 1];
+    int64_t memory_bytes; /* 0: unknown */
+};
+
+/* Of the machine, as far as the worker may use it; empty or 0 where it is unknown. */
+struct worker_hardware {
+    char cpu[HARDWARE_NAME_MAX + 1]; /* "AMD EPYC 7763 64-Core Processor" */
+    int32_t cores;
+    int64_t memory_bytes;
+    struct worker_gpu gpus[WORKER_GPUS_MAX]; /* more are left out */
+    size_t gpu_count;
 };
 
 /* Counters count since the start of the incarnation. */
@@ -77,7 +114,13 @@ struct worker_info {
     struct worker_client
         clients[WORKER_CLIENTS_MAX]; /* each once; of more controllers the rest is left out */
     size_t client_count;
+    struct worker_hardware hardware;
+    char skills[WORKER_SKILLS_MAX][SKILL_MAX + 1]; /* what the operator says beside that; each once */
+    size_t skill_count;
 };
 
-const char *worker_phase_name(enum worker_phase phase); /* "loading", "ready", "draining" */
-const char *model_state_name(enum model_state state);   /* "loading", "ready", "failed" */
+const char *worker_phase_name(enum worker_phase phase);              /* "loading", "ready", "draining" */
+const char *model_state_name(enum model_state state);                /* "loading", "ready", "failed" */
+const char *model_capability_name(enum model_capability capability); /* "chat"... */
+/* 1 to SKILL_MAX bytes of [A-Za-z0-9_.-]. */
+bool skill_is_valid(const char *text, size_t len);

@@ -4,7 +4,8 @@
  *     round_robin      the one whose turn is longest ago
  *     least_requests   the fewest leases for its number of slots
  *     weighted_random  by chance, as often as its weight says
- *     skills_based     least_requests among those whose context holds the request
+ *     skills_based     least_requests among those whose context holds the request; of equals the one that
+ *                      can do the least else
  *     smart            the shortest expected time, from measured speed, queue and memory
  *     prefix_aware     the one that has computed the longest beginning of this prompt before
  *
@@ -27,7 +28,9 @@ struct route_request {
     size_t prompt_len;
     int32_t max_tokens; /* 0: as many as the context holds */
     enum chat_priority priority;
-    uint64_t session_generation; /* the incarnation that its session belongs to; 0: none */
+    uint64_t session_generation;        /* the incarnation that its session belongs to; 0: none */
+    const char *const *required_skills; /* words, see route/skills.h */
+    size_t required_skill_count;
 };
 
 /* Tokens that the request takes up at most, as far as that can be told without a tokenizer. */

@@ -112,12 +112,21 @@ static int32_t count_slots(const struct worker_info *info) {
     return clamp_jobs(slots, 1);
 }
 
+static bool has_the_same_skills(const struct worker_info *a, const struct worker_info *b) {
+    bool same =
+        a->skill_count == b->skill_count && (a->hardware.gpu_count > 0) == (b->hardware.gpu_count > 0);
+    for (size_t i = 0; same && i < a->skill_count; i++)
+        same = strcmp(a->skills[i], b->skills[i]) == 0;
+    return same;
+}
+
 static bool serves_the_same(const struct worker_info *a, const struct worker_info *b) {
-    if (a->phase != b->phase || a->model_count != b->model_count)
+    if (a->phase != b->phase || a->model_count != b->model_count || !has_the_same_skills(a, b))
         return false;
     for (size_t i = 0; i < a->model_count; i++) {
         const struct model_info *x = &a->models[i], *y = &b->models[i];
-        if (x->state != y->state || x->context_tokens != y->context_tokens || strcmp(x->name, y->name) != 0)
+        if (x->state != y->state || x->context_tokens != y->context_tokens ||
+            x->capabilities != y->capabilities || strcmp(x->name, y->name) != 0)
             return false;
     }
     return true;
@@ -135,7 +144,7 @@ static bool names_the_same(const struct worker_info *a, const struct worker_info
 static void begin_model(struct registry *registry, struct worker_model *model,
                         const struct worker_model *known, int64_t now_ms) {
     enum breaker_state state = known ? known->breaker.state : BREAKER_CLOSED;
-    *model = (struct worker_model){.serial = ++registry->model_serials};
+    *model = (struct worker_model){.serial = ++registry->model_serials, .skills = known ? known->skills : 0};
     breaker_init(&model->breaker, now_ms);
     if (state == BREAKER_FORCED_OPEN || state == BREAKER_FORCED_CLOSED)
         breaker_force(&model->breaker, state);
@@ -208,12 +217,28 @@ static void set_gauge(struct worker_gauge *gauge, const struct worker_info *info
     gauge->kv_used = used < 0 ? 0 : used > 1 ? 1 : used;
 }
 
+static void set_skills(struct registry *registry, struct registry_worker *worker,
+                       const struct worker_info *info) {
+    uint64_t in_use = 0;
+    for (size_t i = 0; i < registry->count; i++)
+        in_use |= registry->workers[i] == worker ? 0 : registry->workers[i]->gauge->skills;
+    skill_learn(&registry->skills, info, in_use);
+    uint64_t own = skill_bits_of_worker(&registry->skills, info);
+    worker->gauge->skills = own;
+    for (size_t i = 0; i < info->model_count; i++) {
+        worker->models[i].skills = own | skill_bits_of_model(&registry->skills, &info->models[i]);
+        worker->gauge->skills |= worker->models[i].skills;
+    }
+}
+
 static void take_info(struct registry *registry, struct registry_worker *worker,
                       const struct worker_info *info, bool same_process, int64_t now_ms) {
     watch_progress(worker, &info->load, same_process, now_ms);
     enum worker_state state = worker->hung ? WORKER_SUSPECT : WORKER_ONLINE;
-    if (worker->state != state || !serves_the_same(&worker->info, info))
+    if (!same_process || worker->state != state || !serves_the_same(&worker->info, info)) {
         registry->version++;
+        set_skills(registry, worker, info);
+    }
     if (same_process)
         pace_update(&worker->pace, &worker->info.load, &info->load, count_slots(info),
                     now_ms - worker->heartbeat_ms, now_ms);

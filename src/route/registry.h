@@ -21,6 +21,7 @@
 #include "proto/worker_info.h"
 #include "route/guard.h"
 #include "route/pace.h"
+#include "route/skills.h"
 
 enum {
     REGISTRY_WORKERS_MAX = 4096,
@@ -44,10 +45,11 @@ struct worker_gauge {
     uint16_t seat;  /* below REGISTRY_WORKERS_MAX, its own until it is forgotten: for tables of workers */
     double pace;    /* tokens a second, see route/pace.h; 0: unknown */
     int64_t kv_cells;
-    double kv_used; /* share of them, 0..1 */
-    bool calm;      /* its breaker lets everything through and it is not busy, see registry_note_breakers */
+    double kv_used;  /* share of them, 0..1 */
+    uint64_t skills; /* of the worker and all its models, see route/skills.h */
+    bool calm;       /* its breaker lets everything through and it is not busy, see registry_note_breakers */
     bool easy; /* online, calm, and so are all its models, none of them full: nobody has a say about it but
-                  the strategy */
+                  the strategy and the skills that are required */
 };
 
 /* A model on a worker. */
@@ -60,6 +62,7 @@ struct worker_model {
     bool calm;     /* its breaker lets everything through */
     struct breaker breaker;
     int64_t probe_after_ms; /* the controller's own probes pause until then */
+    uint64_t skills;        /* the worker's and the model's, see route/skills.h */
 };
 
 struct registry;
@@ -113,6 +116,7 @@ struct registry {
     struct worker_gauge *gauges; /* owned; REGISTRY_WORKERS_MAX, by seat */
     int32_t *loads; /* likewise: leases / slots once more, in 1 / REGISTRY_LOAD_ONE, with nothing between */
     uint64_t seats[REGISTRY_WORKERS_MAX / 64]; /* a bit for each one taken */
+    struct skill_table skills;
 };
 
 /* What became of a worker: the caller ends the jobs of the old incarnation on RESTARTED and LOST. */

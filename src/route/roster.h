@@ -13,8 +13,8 @@
     X(DRAINING, draining, "draining")                                                       \
     X(LOADING, loading, "loading")                                                          \
     X(LOAD_FAILED, load_failed, "loadFailed")                                               \
-    X(TRIED, excluded, "tried") /* by an earlier try, or another one is not; from here on 0 \
-                                   in a roster */                                           \
+    X(UNSKILLED, unskilled, "unskilled") /* from here on 0 in a roster */                   \
+    X(TRIED, excluded, "tried")          /* by an earlier try, or another one is not */     \
     X(BREAKER, broken, "breaker")                                                           \
     X(FULL, full, "full")                                                                   \
     X(BUSY, busy, "busy")                  /* it has refused a job for being full lately */ \

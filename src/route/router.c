@@ -1,5 +1,6 @@
 #include "route/router.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,13 +59,49 @@ static void tell_reasons(const char *model, const struct route_census *census, s
         census->draining, census->suspect, census->hung, census->offline, census->excluded, census->broken);
 }
 
-static void tell_why(const struct router *router, const char *model, const struct route_census *census,
-                     struct error *error) {
+/* How many of the known workers with the model have the skills, whatever else keeps them out. */
+static size_t count_skilled(const struct registry *registry, const struct route_request *request) {
+    uint64_t wanted;
+    size_t count = 0;
+    if (!skill_bits(&registry->skills, request->required_skills, request->required_skill_count, &wanted))
+        return 0;
+    for (size_t i = 0; i < registry->count; i++) {
+        const struct worker_model *model = worker_model_find(registry->workers[i], request->model);
+        count += model && (model->skills & wanted) == wanted;
+    }
+    return count;
+}
+
+static void tell_skills(const struct router *router, const struct route_request *request,
+                        const struct route_census *census, struct error *error) {
+    char words[CHAT_SKILLS_MAX * (SKILL_MAX + 1) + 1] = "";
+    size_t len = 0;
+    for (size_t i = 0; i < request->required_skill_count; i++)
+        len += (size_t)snprintf(words + len, sizeof(words) - len, "%s%s", i ? "," : "",
+                                request->required_skills[i]);
+    size_t skilled = count_skilled(router->registry, request);
+    if (skilled == 0)
+        error_set(error, status_of(census), NULL,
+                  "none of the %zu workers with the model \"%s\" that are known has the required skills: %s",
+                  census->serving, request->model, words);
+    else
+        error_set(
+            error, status_of(census), NULL,
+            "no worker with the required skills can take the request now: %zu of the %zu with the model "
+            "\"%s\" have them, %zu are full or busy; %s",
+            skilled, census->serving, request->model, census->full + census->busy, words);
+}
+
+static void tell_why(const struct router *router, const struct route_request *request,
+                     const struct route_census *census, struct error *error) {
+    const char *model = request->model;
     if (router->registry->count == 0)
         error_set(error, STATUS_NO_WORKERS_AVAILABLE, NULL, "no worker has registered yet");
     else if (census->serving == 0)
         error_set(error, STATUS_MODEL_NOT_FOUND, "model",
                   "the model \"%s\" does not exist here; GET /v1/models lists those that do", model);
+    else if (census->unskilled > 0)
+        tell_skills(router, request, census, error);
     else
         tell_reasons(model, census, error);
 }
@@ -76,7 +113,14 @@ struct sieve {
     struct route_decision *decision;
     int64_t now_ms;
     bool uneasy; /* one of those that are left is not easy: it may have to prove itself, or starts slowly */
+    uint64_t skills; /* required */
+    bool unheard_of; /* one of them is no worker's */
 };
+
+static bool lacks_skills(const struct sieve *sieve, const struct route_candidate *candidate) {
+    return sieve->unheard_of ||
+           (sieve->skills != 0 && (candidate->model->skills & sieve->skills) != sieve->skills);
+}
 
 static bool was_tried(const struct route_exclusion *exclusion, uint64_t generation) {
     for (size_t i = 0; i < exclusion->count; i++)
@@ -107,6 +151,8 @@ static struct guard guard_of(const struct route_candidate *candidate) {
 /* ROUTE_REASON_COUNT: nothing does. */
 static enum route_reason reason_against(struct sieve *sieve, const struct route_candidate *candidate) {
     struct route_decision *decision = sieve->decision;
+    if (lacks_skills(sieve, candidate))
+        return ROUTE_UNSKILLED;
     if (was_tried(sieve->exclusion, candidate->gauge->generation))
         return ROUTE_TRIED;
     if (candidate->gauge->easy)
@@ -217,7 +263,8 @@ static bool find_eligible(struct sieve *sieve, const struct roster *roster) {
     router->kept_out = roster->kept_out;
     router->eligible = roster->candidates;
     router->eligible_count = roster->count;
-    if (sieve->exclusion->count == 0 && router->registry->uneasy == 0)
+    bool any_will_do = !sieve->unheard_of && sieve->skills == 0;
+    if (any_will_do && sieve->exclusion->count == 0 && router->registry->uneasy == 0)
         return true;
     if (!reserve_candidates(router))
         return false;
@@ -252,14 +299,16 @@ struct registry_worker *router_pick(struct router *router, const struct route_re
     *decision = (struct route_decision){.strategy = router->balancer->ops->name};
     router->eligible_count = router->kept_out.count = 0;
     const struct roster *roster = rosters_get(&router->rosters, router->registry, request->model);
-    struct sieve sieve = {router, exclusion, decision, now_ms, false};
+    struct sieve sieve = {.router = router, .exclusion = exclusion, .decision = decision, .now_ms = now_ms};
+    sieve.unheard_of = !skill_bits(&router->registry->skills, request->required_skills,
+                                   request->required_skill_count, &sieve.skills);
     if (!roster || !find_eligible(&sieve, roster)) {
         error_set(error, STATUS_INTERNAL_ERROR, NULL, "out of memory");
         return NULL;
     }
     decision->candidates = router->eligible_count;
     if (router->eligible_count == 0) {
-        tell_why(router, request->model, &decision->census, error);
+        tell_why(router, request, &decision->census, error);
         return NULL;
     }
     router->chosen = choose(router, request, decision);

@@ -1,6 +1,8 @@
 /* skills_based: least_requests among the workers whose context holds the prompt and the reply that was asked
- * for. Of equally loaded ones the smallest context that is enough wins, which keeps large ones free for those
- * who need them. When none is large enough the estimate may be wrong, and the largest ones are asked. */
+ * for. Of equally loaded ones the one with the fewest skills wins, and of these the one with the smallest
+ * context that is enough: special machines stay free for those who need them. All candidates have what the
+ * request requires, so the fewest skills are the fewest beyond those. When none is large enough the estimate
+ * may be wrong, and the largest ones are asked. */
 #include <assert.h>
 
 #include "route/strategy.h"
@@ -21,6 +23,9 @@ static int64_t context_wanted(const struct route_request *request, const struct 
 static int compare(const struct route_candidate *a, const struct route_candidate *b) {
     if (a->gauge->load < b->gauge->load || a->gauge->load > b->gauge->load)
         return a->gauge->load < b->gauge->load ? -1 : 1;
+    int a_skills = __builtin_popcountll(a->gauge->skills), b_skills = __builtin_popcountll(b->gauge->skills);
+    if (a_skills != b_skills)
+        return a_skills < b_skills ? -1 : 1;
     return (a->context_tokens > b->context_tokens) - (a->context_tokens < b->context_tokens);
 }
 

@@ -135,8 +135,10 @@ static int64_t rank(const struct waiting_room *room, const struct waiter *waiter
 }
 
 bool waiting_has_before(const struct waiting_room *room, const char *model, enum chat_priority priority,
-                        int64_t now_ms) {
+                        bool picky, int64_t now_ms) {
     const struct waiting_line *line = room->count > 0 ? map_find(&room->by_model, model) : NULL;
+    if (line && !picky && line->picky_count == line->count)
+        return false;
     for (int c = 0; line && c < CHAT_PRIORITY_COUNT; c++) {
         const struct waiter *first = TAILQ_FIRST(&line->classes[c]);
         if (first && rank(room, first, now_ms) <= (int64_t)priority)

@@ -83,9 +83,10 @@ void waiting_leave(struct waiting_room *room, struct waiter *waiter);
 
 /* How many wait for the model. */
 size_t waiting_count(const struct waiting_room *room, const char *model);
-/* Does somebody wait for the model whom a newcomer of this priority must not overtake? */
+/* Does somebody wait for the model whom a newcomer of this priority must not overtake? One who is not
+ * picky need not wait behind those that are: there may be workers that only the newcomer can use. */
 bool waiting_has_before(const struct waiting_room *room, const char *model, enum chat_priority priority,
-                        int64_t now_ms);
+                        bool picky, int64_t now_ms);
 
 /* Walks a line from its first to its last. The waiter that was returned last may leave during the walk; when
  * it was the line's only one, the walk must end. */

@@ -369,6 +369,12 @@ const char *runner_model(const struct runner *runner) {
     return runner->env.model->name;
 }
 
+static uint32_t capabilities_of(const struct engine_info *info) {
+    return (info->can_chat ? model_capability_bit(CAPABILITY_CHAT) : 0) |
+           (info->can_use_tools ? model_capability_bit(CAPABILITY_TOOLS) : 0) |
+           (info->can_embed ? model_capability_bit(CAPABILITY_EMBEDDINGS) : 0);
+}
+
 void runner_get_info(const struct runner *runner, struct model_info *out) {
     *out = (struct model_info){
         .state = runner->state,
@@ -382,6 +388,7 @@ void runner_get_info(const struct runner *runner, struct model_info *out) {
     out->context_tokens = runner->info.context_tokens;
     out->parameters = runner->info.parameters;
     out->file_bytes = runner->info.file_bytes;
+    out->capabilities = capabilities_of(&runner->info);
 }
 
 void runner_add_load(const struct runner *runner, struct worker_load *load) {

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rng.h"
+#include "worker/hardware.h"
 #include "worker/worker_internal.h"
 
 /* After the drain limit, how long the runners have for their last answers. Only an engine step that hangs or
@@ -62,6 +63,8 @@ void worker_get_info(const struct worker *worker, struct worker_info *out) {
         .pid = getpid(),
         .uptime_ms = clock_ms() - worker->started_ms,
         .model_count = worker->runner_count,
+        .hardware = worker->hardware,
+        .skill_count = worker->skill_count,
         .load =
             {
                 .jobs_accepted = worker->jobs_accepted,
@@ -76,6 +79,7 @@ void worker_get_info(const struct worker *worker, struct worker_info *out) {
     snprintf(out->incarnation, sizeof out->incarnation, "%s", worker->incarnation);
     snprintf(out->hostname, sizeof out->hostname, "%s", worker->hostname);
     snprintf(out->version, sizeof out->version, "%s", MLX_VERSION);
+    memcpy(out->skills, worker->skills, sizeof out->skills);
     for (size_t i = 0; i < worker->runner_count; i++) {
         runner_get_info(worker->runners[i], &out->models[i]);
         runner_add_load(worker->runners[i], &out->load);
@@ -275,12 +279,20 @@ static void on_emit_lost(const char *controller_id, enum status status, void *ar
               F_STR("status", status_name(status)));
 }
 
+static void learn_skills(struct worker *worker) {
+    const struct config_list *skills = &worker->env.config->worker.skills;
+    for (size_t i = 0; i < skills->count && i < WORKER_SKILLS_MAX; i++)
+        snprintf(worker->skills[worker->skill_count++], sizeof worker->skills[0], "%s", skills->items[i]);
+    hardware_find(worker->env.engine_ops, &worker->hardware);
+}
+
 static bool init(struct worker *worker, const struct worker_env *env) {
     worker->env = *env;
     worker->started_ms = clock_ms();
     rng_id(worker->incarnation, INCARNATION_CHARS);
     if (gethostname(worker->hostname, sizeof worker->hostname - 1) != 0)
         snprintf(worker->hostname, sizeof worker->hostname, "unknown");
+    learn_skills(worker);
     map_init(&worker->jobs);
     emitter_init(&worker->emitter, env->transport, env->id, worker->incarnation);
     worker->emitter.on_lost = on_emit_lost;

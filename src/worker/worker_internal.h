@@ -13,6 +13,9 @@ struct worker {
     char incarnation[INCARNATION_CHARS + 1];
     char hostname[65];
     int64_t started_ms;
+    struct worker_hardware hardware;
+    char skills[WORKER_SKILLS_MAX][SKILL_MAX + 1];
+    size_t skill_count;
     struct runner *runners[WORKER_MODELS_MAX]; /* owned */
     size_t runner_count;
     struct map jobs; /* key -> struct job, owned */

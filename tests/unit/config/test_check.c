@@ -2,6 +2,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -101,12 +102,37 @@ static void a_given_name_is_kept(void **state) {
     config_release(&config);
 }
 
+static void skills_are_plain_words_and_few(void **state) {
+    (void)state;
+    static const struct {
+        const char *skills, *message;
+    } rows[] = {
+        {"fast-disk,legal,x.y_Z0", NULL},
+        {"a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p", NULL},
+        {"a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q", "cluster.worker.skills: must not be more than 16"},
+        {"a b", "cluster.worker.skills: a skill has letters, digits, '_', '.' and '-', not \"a b\""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct config config;
+        struct error error = {0};
+        char flag[] = "--skills", value[64];
+        char *argv[] = {flag, value};
+        config_init(&config);
+        snprintf(value, sizeof value, "%s", rows[i].skills);
+        assert_int_equal(config_read_flags(&config, 2, argv, &error), STATUS_OK);
+        assert_int_equal(config_check(&config, &error), rows[i].message ? STATUS_CONFIG_INVALID : STATUS_OK);
+        assert_string_equal(error.message, rows[i].message ? rows[i].message : "");
+        config_release(&config);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(options_that_contradict_each_other_are_refused),
         cmocka_unit_test(values_at_the_edge_of_a_contradiction_are_taken),
         cmocka_unit_test(a_model_is_named_after_its_file_without_the_quantization),
         cmocka_unit_test(a_given_name_is_kept),
+        cmocka_unit_test(skills_are_plain_words_and_few),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

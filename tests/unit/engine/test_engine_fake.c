@@ -450,6 +450,7 @@ static void info_tells_what_was_asked_for(void **state) {
     assert_int_equal(info.context_tokens, 512);
     assert_int_equal(info.batch_tokens, 64);
     assert_string_equal(info.description, "fake pretend.gguf");
+    assert_true(info.can_chat && !info.can_use_tools && !info.can_embed);
     engine_slot_stop(e, 2); /* takes stopped slots */
     engine_fake_ops.close(e);
     engine_fake_ops.close(NULL);

@@ -308,6 +308,7 @@ static void info_describes_the_model(void **state) {
     assert_int_equal(info.file_bytes, file.st_size);
     assert_in_range(info.parameters, 4000000, 6000000);
     assert_non_null(strstr(info.description, "Q8_0"));
+    assert_true(info.can_chat && info.can_use_tools && !info.can_embed);
 }
 
 static void piece_takes_any_number(void **state) {

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -396,6 +397,54 @@ static void brackets_in_strings_are_no_nesting(void **state) {
     buf_release(&body);
 }
 
+static void required_skills_of_body_and_header_are_one_list(void **state) {
+    (void)state;
+    struct chat_request chat;
+    struct error error;
+    assert_int_equal(read_text("{" GOOD ",\"required_skills\":[\"gpu\",\"x.y-z_0\",\"gpu\"]}", &chat, &error),
+                     STATUS_OK);
+    assert_int_equal(openai_read_skills_header(" tools ,gpu,\tlegal", &chat, &error), STATUS_OK);
+    static const char *const expected[] = {"gpu", "x.y-z_0", "tools", "legal"};
+    assert_int_equal(chat.required_skill_count, ARRAY_LEN(expected));
+    for (size_t i = 0; i < ARRAY_LEN(expected); i++)
+        assert_string_equal(chat.required_skills[i], expected[i]);
+    chat_request_release(&chat);
+    assert_int_equal(read_text("{" GOOD ",\"required_skills\":null}", &chat, &error), STATUS_OK);
+    assert_int_equal(chat.required_skill_count, 0);
+    chat_request_release(&chat);
+}
+
+static void wrong_required_skills_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *body, *param;
+    } bodies[] = {
+        {"\"gpu\"", "required_skills"},
+        {"[\"gpu\",7]", "required_skills[1]"},
+        {"[\"\"]", "required_skills"},
+        {"[\"a,b\"]", "required_skills"},
+        {"[\"a\\u0000\"]", "required_skills"},
+        {"[\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\",\"i\"]", "required_skills"},
+    };
+    static const char *const headers[] = {
+        "", ",", "a,,b", "a b", "a,", "a,b,c,d,e,f,g,h,i", "123456789012345678901234567890123"};
+    struct chat_request chat;
+    struct error error;
+    for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+        char body[256];
+        snprintf(body, sizeof body, "{" GOOD ",\"required_skills\":%s}", bodies[i].body);
+        assert_int_equal(read_text(body, &chat, &error), STATUS_REQUEST_VALIDATION_FAILED);
+        assert_string_equal(error.param, bodies[i].param);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(headers); i++) {
+        assert_int_equal(read_text("{" GOOD "}", &chat, &error), STATUS_OK);
+        assert_int_equal(openai_read_skills_header(headers[i], &chat, &error),
+                         STATUS_REQUEST_VALIDATION_FAILED);
+        assert_string_equal(error.param, "X-Required-Skills");
+        chat_request_release(&chat);
+    }
+}
+
 static void too_many_messages_are_refused(void **state) {
     (void)state;
     struct chat_request chat;
@@ -464,6 +513,8 @@ int main(void) {
         cmocka_unit_test(nesting_is_bounded),
         cmocka_unit_test(the_number_of_values_is_bounded),
         cmocka_unit_test(brackets_in_strings_are_no_nesting),
+        cmocka_unit_test(required_skills_of_body_and_header_are_one_list),
+        cmocka_unit_test(wrong_required_skills_are_refused),
         cmocka_unit_test(too_many_messages_are_refused),
         cmocka_unit_test(names_and_lists_of_tool_calls_are_bounded),
         cmocka_unit_test(every_prefix_is_refused),

@@ -14,7 +14,8 @@
 static bool read_info(const char *data, size_t len, struct error *error) {
     struct worker_info info;
     return wire_read_worker_info(data, len, &info, error) == STATUS_OK && info.load.running > 0 &&
-           info.model_count == 1 && info.models[0].slots > 0;
+           info.model_count == 1 && info.models[0].slots > 0 && info.models[0].capabilities != 0 &&
+           info.hardware.gpu_count == 1 && info.skill_count == 1;
 }
 
 static bool read_deregister(const char *data, size_t len, struct error *error) {

@@ -62,6 +62,21 @@ static void random_load(struct rng *rng, struct worker_load *load) {
     };
 }
 
+static void random_skills(struct rng *rng, struct worker_info *info) {
+    struct worker_hardware *hardware = &info->hardware;
+    random_text(rng, hardware->cpu, sizeof hardware->cpu - 1);
+    hardware->cores = random_i32(rng);
+    hardware->memory_bytes = random_i64(rng);
+    hardware->gpu_count = rng_below(rng, WORKER_GPUS_MAX + 1);
+    for (size_t i = 0; i < hardware->gpu_count; i++) {
+        random_text(rng, hardware->gpus[i].name, sizeof hardware->gpus[i].name - 1);
+        hardware->gpus[i].memory_bytes = random_i64(rng);
+    }
+    info->skill_count = rng_below(rng, WORKER_SKILLS_MAX + 1);
+    for (size_t i = 0; i < info->skill_count; i++) /* as long as they can be: none is there twice */
+        rng_id(info->skills[i], SKILL_MAX);
+}
+
 static void random_info(struct rng *rng, struct worker_info *info) {
     *info = (struct worker_info){0};
     rng_id(info->id, 1 + rng_below(rng, WORKER_ID_MAX));
@@ -81,7 +96,9 @@ static void random_info(struct rng *rng, struct worker_info *info) {
         model->slots = random_i32(rng);
         model->parameters = random_i64(rng);
         model->file_bytes = random_i64(rng);
+        model->capabilities = (uint32_t)rng_below(rng, 1u << MODEL_CAPABILITY_COUNT);
     }
+    random_skills(rng, info);
     random_load(rng, &info->load);
     info->client_count = rng_below(rng, WORKER_CLIENTS_MAX + 1);
     for (size_t i = 0; i < info->client_count; i++) {
@@ -97,6 +114,7 @@ static void assert_same_model(const struct model_info *a, const struct model_inf
     assert_int_equal(a->context_tokens, b->context_tokens);
     assert_int_equal(a->slots, b->slots);
     assert_true(a->parameters == b->parameters && a->file_bytes == b->file_bytes);
+    assert_int_equal(a->capabilities, b->capabilities);
 }
 
 static void assert_same_load(const struct worker_load *a, const struct worker_load *b) {
@@ -120,6 +138,20 @@ static void assert_same_load(const struct worker_load *a, const struct worker_lo
     assert_true(a->rss_bytes == b->rss_bytes);
 }
 
+static void assert_same_skills(const struct worker_info *a, const struct worker_info *b) {
+    assert_string_equal(a->hardware.cpu, b->hardware.cpu);
+    assert_int_equal(a->hardware.cores, b->hardware.cores);
+    assert_true(a->hardware.memory_bytes == b->hardware.memory_bytes);
+    assert_int_equal(a->hardware.gpu_count, b->hardware.gpu_count);
+    for (size_t i = 0; i < a->hardware.gpu_count; i++) {
+        assert_string_equal(a->hardware.gpus[i].name, b->hardware.gpus[i].name);
+        assert_true(a->hardware.gpus[i].memory_bytes == b->hardware.gpus[i].memory_bytes);
+    }
+    assert_int_equal(a->skill_count, b->skill_count);
+    for (size_t i = 0; i < a->skill_count; i++)
+        assert_string_equal(a->skills[i], b->skills[i]);
+}
+
 static void assert_same_info(const struct worker_info *a, const struct worker_info *b) {
     assert_string_equal(a->id, b->id);
     assert_string_equal(a->incarnation, b->incarnation);
@@ -131,6 +163,7 @@ static void assert_same_info(const struct worker_info *a, const struct worker_in
     assert_int_equal(a->model_count, b->model_count);
     for (size_t i = 0; i < a->model_count; i++)
         assert_same_model(&a->models[i], &b->models[i]);
+    assert_same_skills(a, b);
     assert_same_load(&a->load, &b->load);
     assert_int_equal(a->client_count, b->client_count);
     for (size_t i = 0; i < a->client_count; i++) {
@@ -234,6 +267,28 @@ static void members_that_are_wrong_are_named(void **state) {
         {"{\"v\":1,\"workerId\":\"w\",\"incarnation\":\"i\",\"phase\":\"ready\"}", "models"},
         {"{\"v\":1,\"workerId\":\"w\",\"incarnation\":\"i\",\"phase\":\"ready\",\"models\":{}}", "models"},
         {LEAST ",\"hostname\":7}", "hostname"},
+        {LEAST ",\"skills\":{}}", "skills"},
+        {LEAST ",\"skills\":null}", "skills"},
+        {LEAST ",\"skills\":[1]}", "skills"},
+        {LEAST ",\"skills\":[\"\"]}", "skills"},
+        {LEAST ",\"skills\":[\"a b\"]}", "skills"},
+        {LEAST ",\"skills\":[\"a\\u0000b\"]}", "skills"},
+        {LEAST ",\"skills\":[\"123456789012345678901234567890123\"]}", "skills"},
+        {LEAST
+         ",\"skills\":[\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\","
+         "\"a\",\"a\",\"a\"]}",
+         "skills"},
+        {LEAST ",\"hardware\":[]}", "hardware"},
+        {LEAST ",\"hardware\":{\"cpu\":1}}", "cpu"},
+        {LEAST ",\"hardware\":{\"cores\":-1}}", "cores"},
+        {LEAST ",\"hardware\":{\"memoryBytes\":1.5}}", "memoryBytes"},
+        {LEAST ",\"hardware\":{\"gpus\":{}}}", "gpus"},
+        {LEAST ",\"hardware\":{\"gpus\":[1]}}", "gpus"},
+        {LEAST ",\"hardware\":{\"gpus\":[{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}]}}", "gpus"},
+        {LEAST ",\"models\":[{\"name\":\"m\",\"state\":\"ready\",\"capabilities\":\"chat\"}]}",
+         "capabilities"},
+        {LEAST ",\"models\":[{\"name\":\"m\",\"state\":\"ready\",\"capabilities\":[\"a b\"]}]}",
+         "capabilities"},
         {LEAST ",\"version\":null}", "version"},
         {LEAST ",\"pid\":-1}", "pid"},
         {LEAST ",\"pid\":2147483648}", "pid"},
@@ -265,6 +320,20 @@ static void members_that_are_wrong_are_named(void **state) {
         if (strcmp(error.param, cases[i].param) != 0)
             fail_msg("%s: blames \"%s\" (%s)", cases[i].text, error.param, error.message);
     }
+}
+
+static void unknown_capabilities_and_repeated_skills_are_passed_over(void **state) {
+    (void)state;
+    static const char text[] = LEAST
+        ",\"models\":[{\"name\":\"m\",\"state\":\"ready\",\"capabilities\":[\"mind-reading\",\"tools\"]}],"
+        "\"skills\":[\"b\",\"a\",\"b\"]}";
+    struct worker_info info;
+    struct error error;
+    assert_int_equal(wire_read_worker_info(text, strlen(text), &info, &error), STATUS_OK);
+    assert_int_equal(info.models[0].capabilities, model_capability_bit(CAPABILITY_TOOLS));
+    assert_int_equal(info.skill_count, 2);
+    assert_string_equal(info.skills[0], "b");
+    assert_string_equal(info.skills[1], "a");
 }
 
 static void more_models_than_the_maximum_are_refused(void **state) {
@@ -353,6 +422,7 @@ int main(void) {
         cmocka_unit_test(a_long_hostname_is_cut_between_characters),
         cmocka_unit_test(numbers_at_their_limits_come_back),
         cmocka_unit_test(members_that_are_wrong_are_named),
+        cmocka_unit_test(unknown_capabilities_and_repeated_skills_are_passed_over),
         cmocka_unit_test(more_models_than_the_maximum_are_refused),
         cmocka_unit_test(more_clients_than_the_maximum_are_refused),
         cmocka_unit_test(clients_see_the_same_members_with_a_status),

@@ -166,6 +166,22 @@ static void when_none_is_large_enough_the_largest_is_asked(void **state) {
     fleet_teardown(&fleet);
 }
 
+static void of_equally_loaded_ones_the_one_with_the_fewest_skills_is_taken(void **state) {
+    (void)state;
+    struct fleet fleet;
+    fleet_setup(&fleet, "skills_based", 3);
+    struct worker_info special = fleet_info("special", 4), plain = fleet_info("plain", 4);
+    special.models[0].context_tokens = 1024; /* which would be preferred otherwise */
+    snprintf(special.skills[special.skill_count++], sizeof(special.skills[0]), "legal");
+    special.hardware.gpu_count = 1;
+    snprintf(plain.skills[plain.skill_count++], sizeof(plain.skills[0]), "legal");
+    fleet_add(&fleet, &special);
+    struct registry_worker *expected = fleet_add(&fleet, &plain);
+    for (int i = 0; i < 20; i++)
+        assert_ptr_equal(fleet_send(&fleet, prompt, PROMPT, NULL), expected);
+    fleet_teardown(&fleet);
+}
+
 static void equal_skills_are_chosen_from_evenly(void **state) {
     (void)state;
     struct fleet fleet;
@@ -434,6 +450,7 @@ int main(void) {
         cmocka_unit_test(only_contexts_that_are_large_enough_are_taken),
         cmocka_unit_test(of_equally_loaded_ones_the_smallest_context_is_taken),
         cmocka_unit_test(when_none_is_large_enough_the_largest_is_asked),
+        cmocka_unit_test(of_equally_loaded_ones_the_one_with_the_fewest_skills_is_taken),
         cmocka_unit_test(equal_skills_are_chosen_from_evenly),
         cmocka_unit_test(the_faster_worker_gets_more),
         cmocka_unit_test(a_worker_of_unknown_speed_is_tried),

@@ -116,11 +116,11 @@ static void each_model_has_a_line_of_its_own(void **state) {
     assert_int_equal(waiting_count(&room, "a"), 1);
     assert_int_equal(waiting_count(&room, "b"), 1);
     assert_int_equal(waiting_count(&room, "c"), 0);
-    assert_true(waiting_has_before(&room, "a", CHAT_PRIORITY_MEDIUM, 2));
-    assert_false(waiting_has_before(&room, "c", CHAT_PRIORITY_MEDIUM, 2));
+    assert_true(waiting_has_before(&room, "a", CHAT_PRIORITY_MEDIUM, false, 2));
+    assert_false(waiting_has_before(&room, "c", CHAT_PRIORITY_MEDIUM, false, 2));
     waiting_leave(&room, &a);
     assert_int_equal(waiting_count(&room, "a"), 0);
-    assert_false(waiting_has_before(&room, "a", CHAT_PRIORITY_MEDIUM, 2));
+    assert_false(waiting_has_before(&room, "a", CHAT_PRIORITY_MEDIUM, false, 2));
     leave_all(&room);
 }
 
@@ -130,10 +130,24 @@ static void a_newcomer_overtakes_only_lower_priorities(void **state) {
     open_room(&room, 10, 100);
     struct waiter medium = at(0, CHAT_PRIORITY_MEDIUM);
     enter(&room, &medium, "m");
-    assert_false(waiting_has_before(&room, "m", CHAT_PRIORITY_HIGH, 1));
-    assert_true(waiting_has_before(&room, "m", CHAT_PRIORITY_MEDIUM, 1));
-    assert_true(waiting_has_before(&room, "m", CHAT_PRIORITY_LOW, 1));
-    assert_true(waiting_has_before(&room, "m", CHAT_PRIORITY_HIGH, AGING_MS));
+    assert_false(waiting_has_before(&room, "m", CHAT_PRIORITY_HIGH, false, 1));
+    assert_true(waiting_has_before(&room, "m", CHAT_PRIORITY_MEDIUM, false, 1));
+    assert_true(waiting_has_before(&room, "m", CHAT_PRIORITY_LOW, false, 1));
+    assert_true(waiting_has_before(&room, "m", CHAT_PRIORITY_HIGH, false, AGING_MS));
+    leave_all(&room);
+}
+
+static void only_the_picky_wait_behind_the_picky(void **state) {
+    (void)state;
+    struct waiting_room room;
+    open_room(&room, 10, 100);
+    struct waiter picky = at(0, CHAT_PRIORITY_MEDIUM), plain = at(1, CHAT_PRIORITY_MEDIUM);
+    picky.picky = true;
+    enter(&room, &picky, "m");
+    assert_false(waiting_has_before(&room, "m", CHAT_PRIORITY_MEDIUM, false, 2));
+    assert_true(waiting_has_before(&room, "m", CHAT_PRIORITY_MEDIUM, true, 2));
+    enter(&room, &plain, "m");
+    assert_true(waiting_has_before(&room, "m", CHAT_PRIORITY_MEDIUM, false, 2));
     leave_all(&room);
 }
 
@@ -270,6 +284,7 @@ int main(void) {
         cmocka_unit_test(a_low_request_is_overtaken_only_by_those_that_come_soon_after_it),
         cmocka_unit_test(each_model_has_a_line_of_its_own),
         cmocka_unit_test(a_newcomer_overtakes_only_lower_priorities),
+        cmocka_unit_test(only_the_picky_wait_behind_the_picky),
         cmocka_unit_test(one_that_comes_back_takes_the_place_of_its_arrival),
         cmocka_unit_test(a_full_room_refuses_equals_and_gives_way_to_higher_priority),
         cmocka_unit_test(nobody_is_put_out_for_one_who_does_not_fit_all_the_same),
