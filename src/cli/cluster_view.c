@@ -74,3 +74,10 @@ bool cluster_view_read(const char *json, size_t len, const char *prefix, const s
     json_decref(list);
     return is_list;
 }
+
+int64_t cluster_view_controllers(const char *json, size_t len) {
+    json_t *root = json_loadb(json, len, 0, NULL);
+    size_t count = json_array_size(json_object_get(root, "controllers"));
+    json_decref(root);
+    return (int64_t)count;
+}

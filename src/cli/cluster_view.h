@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/attr.h"
 #include "config/config.h"
@@ -25,3 +26,7 @@ struct cluster_view {
  * it is something else. */
 MUST_USE bool cluster_view_read(const char *json, size_t len, const char *prefix, const struct config *config,
                                 struct cluster_view *out);
+
+/* Reads the answer of GET /api/cluster/status: the controllers that whoever answers knows, itself included. 0
+ * when it is something else. */
+MUST_USE int64_t cluster_view_controllers(const char *json, size_t len);

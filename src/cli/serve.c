@@ -46,15 +46,21 @@ static void choose_worker_prefix(struct config *config) {
     config_set_text(&config->worker.id, host);
 }
 
+static enum status refuse_prefix(const char *path, int max, struct error *error) {
+    return error_set(error, STATUS_CONFIG_INVALID, path,
+                     "%s: must have at most %d characters, because a number follows", path, max);
+}
+
 static enum status prepare(struct config *config, struct error *error) {
     enum { PREFIX_MAX = 60 }; /* so that an id, with its number, has at most 64 characters */
+    config->controller.reuse_port |= config->serve.controllers > 1;
     share_cores(config);
     bound_drains(config);
     choose_worker_prefix(config);
     if (strlen(config->worker.id) > PREFIX_MAX)
-        return error_set(error, STATUS_CONFIG_INVALID, "cluster.worker.id",
-                         "cluster.worker.id: must have at most %d characters, because a number follows",
-                         PREFIX_MAX);
+        return refuse_prefix("cluster.worker.id", PREFIX_MAX, error);
+    if (config->serve.controllers > 1 && strlen(config->controller.id) > PREFIX_MAX)
+        return refuse_prefix("cluster.controller.id", PREFIX_MAX, error);
     return cli_find_models(config, error);
 }
 

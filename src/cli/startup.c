@@ -53,7 +53,9 @@ static void look_for_nats(struct supervisor *supervisor) {
         return;
     }
     mark_ready(supervisor, SUPERVISED_NATS);
-    log_info("starting the controller and the workers", F_INT("workers", supervisor->config->serve.workers));
+    log_info("starting the controllers and the workers",
+             F_INT("controllers", supervisor->config->serve.controllers),
+             F_INT("workers", supervisor->config->serve.workers));
     enter(supervisor, PHASE_CONTROLLER);
     start_all(supervisor, SUPERVISED_CONTROLLER);
     start_all(supervisor, SUPERVISED_WORKER);
@@ -66,11 +68,14 @@ static bool ask_controller(struct supervisor *supervisor, const char *path, stru
                          PROBE_WAIT_MS, body);
 }
 
-static void look_for_controller(struct supervisor *supervisor) {
+/* Whichever answers on the port knows all. */
+static void look_for_controllers(struct supervisor *supervisor) {
     struct buf body;
-    if (ask_controller(supervisor, "/health", &body)) {
+    int64_t wanted = supervisor->config->serve.controllers;
+    if (ask_controller(supervisor, "/api/cluster/status", &body) &&
+        cluster_view_controllers(body.data, body.len) >= wanted) {
         mark_ready(supervisor, SUPERVISED_CONTROLLER);
-        log_info("the controller answers; waiting for the workers to load their models",
+        log_info("the controllers answer; waiting for the workers to load their models",
                  F_INT("models", supervisor->config->model_count));
         enter(supervisor, PHASE_WORKERS);
     }
@@ -120,7 +125,7 @@ void startup_tick(struct supervisor *supervisor) {
         look_for_nats(supervisor);
         break;
     case PHASE_CONTROLLER:
-        look_for_controller(supervisor);
+        look_for_controllers(supervisor);
         break;
     case PHASE_WORKERS:
         look_for_workers(supervisor);

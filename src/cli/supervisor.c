@@ -133,7 +133,17 @@ static enum status watch_signals(struct supervisor *supervisor, struct error *er
     return error_set(error, STATUS_START_FAILED, NULL, "signals cannot be watched: %s", strerror(errno));
 }
 
-/* The name is also what is shown, and for workers the id. */
+static void set_command(struct supervised *child, const char *subcommand) {
+    const struct supervisor *supervisor = child->supervisor;
+    snprintf(child->error_name, sizeof child->error_name, "%s.error", child->name);
+    runtime_dir_path(&supervisor->dir, child->error_name, child->error_path);
+    child->command = (struct child_command){.program = "/proc/self/exe", .error_path = child->error_path};
+    const char *args[] = {"mlxd", subcommand, "--config", supervisor->config_path};
+    memcpy(child->command.args, args, sizeof args);
+    if (*child->id_flag)
+        child->command.args[ARRAY_LEN(args)] = child->id_flag;
+}
+
 static struct supervised *add_child(struct supervisor *supervisor, enum supervised_kind kind,
                                     const char *name) {
     struct supervised *child = &supervisor->children[supervisor->child_count];
@@ -143,33 +153,53 @@ static struct supervised *add_child(struct supervisor *supervisor, enum supervis
     if (!loop_timer_init(&child->again, supervisor->loop, start_again, child))
         return NULL;
     supervisor->child_count++;
-    if (kind == SUPERVISED_NATS) {
-        child->command = nats_server_command(&supervisor->nats, supervisor->config->nats.server_path);
-        snprintf(child->error_name, sizeof child->error_name, "%s", NATS_LOG_NAME);
-        return child;
-    }
-    snprintf(child->error_name, sizeof child->error_name, "%s.error", name);
-    runtime_dir_path(&supervisor->dir, child->error_name, child->error_path);
-    child->command = (struct child_command){.program = "/proc/self/exe", .error_path = child->error_path};
-    const char *args[] = {"mlxd", kind == SUPERVISED_WORKER ? "worker" : "controller", "--config",
-                          supervisor->config_path};
-    memcpy(child->command.args, args, sizeof args);
-    if (kind == SUPERVISED_WORKER) {
-        snprintf(child->id_flag, sizeof child->id_flag, "--worker-id=%s", name);
-        child->command.args[ARRAY_LEN(args)] = child->id_flag;
-    }
     return child;
 }
 
+static bool add_nats(struct supervisor *supervisor) {
+    struct supervised *child = add_child(supervisor, SUPERVISED_NATS, "nats-server");
+    if (!child)
+        return false;
+    child->command = nats_server_command(&supervisor->nats, supervisor->config->nats.server_path);
+    snprintf(child->error_name, sizeof child->error_name, "%s", NATS_LOG_NAME);
+    return true;
+}
+
+/* One has the id of the configuration, several that one and a number: no two may have the same. */
+static bool add_controller(struct supervisor *supervisor, int64_t number) {
+    const struct config *config = supervisor->config;
+    char name[SUPERVISED_NAME_MAX];
+    bool only_one = config->serve.controllers == 1;
+    snprintf(name, sizeof name, only_one ? "controller" : "controller-%lld", (long long)number);
+    struct supervised *child = add_child(supervisor, SUPERVISED_CONTROLLER, name);
+    if (!child)
+        return false;
+    if (!only_one && *config->controller.id)
+        snprintf(child->id_flag, sizeof child->id_flag, "--controller-id=%s-%lld", config->controller.id,
+                 (long long)number);
+    set_command(child, "controller");
+    return true;
+}
+
+/* The name is also what is shown, and its id. */
+static bool add_worker(struct supervisor *supervisor, int64_t number) {
+    char name[SUPERVISED_NAME_MAX];
+    snprintf(name, sizeof name, "%s-%lld", supervisor->config->worker.id, (long long)number);
+    struct supervised *child = add_child(supervisor, SUPERVISED_WORKER, name);
+    if (!child)
+        return false;
+    snprintf(child->id_flag, sizeof child->id_flag, "--worker-id=%s", name);
+    set_command(child, "worker");
+    return true;
+}
+
 static enum status add_children(struct supervisor *supervisor, struct error *error) {
-    bool added = supervisor->config->nats.mode == NATS_EXTERNAL ||
-                 add_child(supervisor, SUPERVISED_NATS, "nats-server");
-    added = added && add_child(supervisor, SUPERVISED_CONTROLLER, "controller");
-    for (int i = 1; added && i <= supervisor->config->serve.workers; i++) {
-        char name[SUPERVISED_NAME_MAX];
-        snprintf(name, sizeof name, "%s-%d", supervisor->config->worker.id, i);
-        added = add_child(supervisor, SUPERVISED_WORKER, name);
-    }
+    const struct config *config = supervisor->config;
+    bool added = config->nats.mode == NATS_EXTERNAL || add_nats(supervisor);
+    for (int64_t i = 1; added && i <= config->serve.controllers; i++)
+        added = add_controller(supervisor, i);
+    for (int64_t i = 1; added && i <= config->serve.workers; i++)
+        added = add_worker(supervisor, i);
     return added ? STATUS_OK : error_set(error, STATUS_START_FAILED, NULL, "out of memory");
 }
 

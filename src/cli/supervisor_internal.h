@@ -8,7 +8,12 @@
 #include "cli/supervisor.h"
 #include "net/loop.h"
 
-enum { SUPERVISOR_WORKERS_MAX = 64, SUPERVISED_MAX = SUPERVISOR_WORKERS_MAX + 2, SUPERVISED_NAME_MAX = 72 };
+enum {
+    SUPERVISOR_WORKERS_MAX = 64,
+    SUPERVISOR_CONTROLLERS_MAX = 64,
+    SUPERVISED_MAX = SUPERVISOR_WORKERS_MAX + SUPERVISOR_CONTROLLERS_MAX + 1,
+    SUPERVISED_NAME_MAX = 72,
+};
 
 /* In the order in which they are stopped. */
 enum supervised_kind { SUPERVISED_CONTROLLER, SUPERVISED_WORKER, SUPERVISED_NATS, SUPERVISED_KINDS };
@@ -18,7 +23,7 @@ struct supervised {
     struct supervisor *supervisor;
     enum supervised_kind kind;
     char name[SUPERVISED_NAME_MAX];         /* "worker-1"; of a worker also its id */
-    char id_flag[SUPERVISED_NAME_MAX + 16]; /* of a worker */
+    char id_flag[SUPERVISED_NAME_MAX + 24]; /* of a worker, and of controllers that have an id; else empty */
     char error_name[SUPERVISED_NAME_MAX + 8];
     char error_path[RUNTIME_PATH_MAX];
     struct child_command command;
@@ -30,7 +35,7 @@ struct supervised {
 enum supervisor_phase {
     PHASE_BEGIN,
     PHASE_NATS,       /* waits until nats-server accepts connections */
-    PHASE_CONTROLLER, /* waits until the controller answers */
+    PHASE_CONTROLLER, /* waits until all controllers answer */
     PHASE_WORKERS,    /* waits until all workers have loaded their models */
     PHASE_READY,
     PHASE_STOPPING,

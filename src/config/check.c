@@ -31,6 +31,11 @@ static enum status check_times(const struct config *config, struct error *error)
         return REFUSE("cluster.controller.worker_offline_timeout_ms",
                       "must be at least three times cluster.discovery.heartbeat_interval_ms, %lld",
                       (long long)(3 * config->discovery.heartbeat_interval_ms));
+    /* One heartbeat that is lost must not cost a controller its jobs. */
+    if (config->discovery.controller_timeout_ms < 3 * config->discovery.heartbeat_interval_ms)
+        return REFUSE("cluster.discovery.controller_timeout_ms",
+                      "must be at least three times cluster.discovery.heartbeat_interval_ms, %lld",
+                      (long long)(3 * config->discovery.heartbeat_interval_ms));
     if (config->routing.retry.max_delay_ms < config->routing.retry.retry_delay_ms)
         return REFUSE("cluster.requestRouting.retry.maxDelayMs", "must not be less than retryDelayMs, %lld",
                       (long long)config->routing.retry.retry_delay_ms);

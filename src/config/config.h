@@ -107,6 +107,7 @@ struct config {
         struct config_list expected_workers; /* ids, or patterns with `*` */
         int64_t expected_grace_ms;
         int64_t heartbeat_interval_ms;
+        int64_t controller_timeout_ms;
         int64_t hung_after_ms;
     } discovery;
     struct {
@@ -128,6 +129,7 @@ struct config {
         int64_t fake_fault_jobs;
     } worker;
     struct {
+        int64_t controllers;
         int64_t workers;
         char *runtime_dir;       /* where the folder for one run is made; empty: $XDG_RUNTIME_DIR or /tmp */
         int64_t stop_timeout_ms; /* from the signal until every process is gone */

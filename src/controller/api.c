@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "controller/breakers.h"
 #include "controller/monitoring.h"
+#include "controller/peers.h"
 
 void controller_http_error_body(const struct error *error, struct buf *out) {
     openai_write_error(out, error, NULL);
@@ -182,16 +183,6 @@ static void chat_completions(struct controller *controller, struct http_exchange
     request_dispatch(request, EVENT_START);
 }
 
-static void drop_session(struct controller *controller, struct http_exchange *exchange, const char *id) {
-    if (session_drop(&controller->sessions, id, clock_ms())) {
-        http_reply(exchange, 204, "application/json", "", 0);
-        return;
-    }
-    struct error error;
-    error_set(&error, STATUS_SESSION_NOT_FOUND, NULL, "the session is not known here");
-    refuse_call(exchange, &error);
-}
-
 struct route {
     const char *method;
     const char *path; /* one that ends in '/' takes a last part, which is passed as `rest` */
@@ -202,7 +193,7 @@ static const struct route routes[] = {
     {"POST", "/v1/chat/completions", chat_completions},
     {"GET", "/v1/models", cluster_api_models},
     {"GET", "/v1/models/", cluster_api_model},
-    {"DELETE", "/api/sessions/", drop_session},
+    {"DELETE", "/api/sessions/", lookup_drop_session},
     {"GET", "/health", cluster_api_health},
     {"GET", "/health/ready", cluster_api_ready},
     {"GET", "/api/cluster/status", cluster_api_status},

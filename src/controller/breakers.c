@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "controller/peers.h"
 
 static const struct breaker_config *config_of(const struct controller *controller) {
     return &controller->registry.config.breaker;
@@ -18,8 +19,23 @@ static void log_change(const struct registry_worker *worker, const char *model,
              F_STR("last_failure", status_name(breaker->last_failure)), F_INT("open_ms", breaker->open_ms));
 }
 
+/* The other controllers are told, too. */
+static void note_change(struct controller *controller, const struct registry_worker *worker,
+                        const char *model, struct breaker *breaker) {
+    log_change(worker, model, breaker);
+    peers_note_breaker(controller, breaker, false);
+}
+
+void breakers_note_adopted(struct registry_worker *worker, const char *model, const struct breaker *breaker,
+                           bool changed) {
+    registry_note_breakers(worker, clock_ms());
+    if (changed)
+        log_change(worker, model, breaker);
+}
+
 /* The breakers of one job's worker and model, and how they were before a call that may change them. */
 struct change {
+    struct controller *controller;
     struct registry_worker *worker;
     struct worker_model *model; /* NULL: the worker does not name it any more */
     struct guard guard;
@@ -27,8 +43,10 @@ struct change {
     uint64_t model_generation;
 };
 
-static struct change begin_change(struct registry_worker *worker, struct worker_model *model) {
-    return (struct change){.worker = worker,
+static struct change begin_change(struct controller *controller, struct registry_worker *worker,
+                                  struct worker_model *model) {
+    return (struct change){.controller = controller,
+                           .worker = worker,
                            .model = model,
                            .guard = worker_guard(worker, model),
                            .worker_generation = worker->breaker.generation,
@@ -42,11 +60,12 @@ static uint32_t end_change(const struct change *change) {
     uint32_t opened = 0;
     registry_note_breakers(worker, clock_ms());
     if (worker->breaker.generation != change->worker_generation) {
-        log_change(worker, NULL, &worker->breaker);
+        note_change(change->controller, worker, NULL, &worker->breaker);
         opened += worker->breaker.state == BREAKER_OPEN;
     }
     if (model && model->breaker.generation != change->model_generation) {
-        log_change(worker, worker->info.models[model - worker->models].name, &model->breaker);
+        note_change(change->controller, worker, worker->info.models[model - worker->models].name,
+                    &model->breaker);
         opened += model->breaker.state == BREAKER_OPEN;
     }
     return opened;
@@ -54,7 +73,7 @@ static uint32_t end_change(const struct change *change) {
 
 bool breakers_begin(struct controller *controller, struct registry_worker *worker, const char *model,
                     bool panic, struct guard_ticket *ticket) {
-    struct change change = begin_change(worker, worker_model_find(worker, model));
+    struct change change = begin_change(controller, worker, worker_model_find(worker, model));
     bool acquired =
         guard_acquire(&change.guard, config_of(controller), panic, clock_ms(), &controller->rng, ticket);
     end_change(&change);
@@ -75,7 +94,7 @@ void breakers_first_token(struct controller *controller, const struct lease *lea
     struct registry_worker *worker = registry_find(&controller->registry, lease->worker_id);
     if (!worker)
         return;
-    struct change change = begin_change(worker, lease_model(&controller->registry, lease));
+    struct change change = begin_change(controller, worker, lease_model(&controller->registry, lease));
     guard_first_token(&change.guard, config_of(controller), ticket, clock_ms(), &controller->rng);
     end_change(&change);
 }
@@ -85,7 +104,7 @@ uint32_t breakers_end(struct controller *controller, const struct lease *lease, 
     uint32_t opened = 0;
     struct registry_worker *worker = registry_find(&controller->registry, lease->worker_id);
     if (worker) {
-        struct change change = begin_change(worker, lease_model(&controller->registry, lease));
+        struct change change = begin_change(controller, worker, lease_model(&controller->registry, lease));
         guard_report(&change.guard, config_of(controller), ticket, status, clock_ms(), &controller->rng);
         opened = end_change(&change);
     }
@@ -97,10 +116,10 @@ static void tick_worker(struct controller *controller, struct registry_worker *w
     const struct breaker_config *config = config_of(controller);
     int64_t now_ms = clock_ms();
     if (breaker_tick(&worker->breaker, config, now_ms, &controller->rng))
-        log_change(worker, NULL, &worker->breaker);
+        note_change(controller, worker, NULL, &worker->breaker);
     for (size_t i = 0; i < worker->info.model_count; i++)
         if (breaker_tick(&worker->models[i].breaker, config, now_ms, &controller->rng))
-            log_change(worker, worker->info.models[i].name, &worker->models[i].breaker);
+            note_change(controller, worker, worker->info.models[i].name, &worker->models[i].breaker);
     registry_note_breakers(worker, now_ms);
 }
 
@@ -214,14 +233,15 @@ static enum action action_of(const char *name) {
     return (enum action)action;
 }
 
-static void act(struct registry_worker *worker, const char *model, struct breaker *breaker,
-                enum action action) {
+static void act(struct controller *controller, struct registry_worker *worker, const char *model,
+                struct breaker *breaker, enum action action) {
     if (action == ACTION_RESET)
         breaker_reset(breaker, clock_ms());
     else
         breaker_force(breaker, action == ACTION_OPEN ? BREAKER_FORCED_OPEN : BREAKER_FORCED_CLOSED);
     registry_note_breakers(worker, clock_ms());
     log_change(worker, model, breaker);
+    peers_note_breaker(controller, breaker, true);
 }
 
 /* `root` is the body: {"action":"open","model":"name"}; without a model the worker's own breaker is meant. */
@@ -243,7 +263,7 @@ static enum status set_breaker(struct controller *controller, const char *worker
     if (name && !model)
         return error_set(error, STATUS_MODEL_NOT_FOUND, "model", "worker %s does not serve the model \"%s\"",
                          worker_id, name);
-    act(worker, name, model ? &model->breaker : &worker->breaker, action);
+    act(controller, worker, name, model ? &model->breaker : &worker->breaker, action);
     return STATUS_OK;
 }
 

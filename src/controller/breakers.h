@@ -16,6 +16,10 @@ void breakers_first_token(struct controller *controller, const struct lease *lea
  * Returns how many breakers it opened. */
 uint32_t breakers_end(struct controller *controller, const struct lease *lease, struct guard_ticket *ticket,
                       enum status status);
+/* Another controller's word about it was taken over; `model` NULL: the worker's own one. `changed`: the state
+ * is another one now. */
+void breakers_note_adopted(struct registry_worker *worker, const char *model, const struct breaker *breaker,
+                           bool changed);
 /* Time has passed. */
 void breakers_tick(struct controller *controller);
 

@@ -5,7 +5,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "controller/controller_internal.h"
+#include "controller/peers.h"
+#include "controller/query.h"
 #include "proto/json_write.h"
 
 static bool can_work(const struct registry_worker *worker) {
@@ -178,7 +179,8 @@ void cluster_api_status(struct controller *controller, struct http_exchange *exc
                "{\"controller\":{\"id\":\"%s\",\"version\":\"%s\",\"state\":\"%s\",\"uptimeMs\":%lld},",
                controller->id, MLX_VERSION, phase_name(controller),
                (long long)(clock_ms() - controller->started_ms));
-    buf_printf(&body, "\"workers\":{\"total\":%zu,\"ready\":%zu},\"models\":[", controller->registry.count,
+    peers_write(controller, &body);
+    buf_printf(&body, ",\"workers\":{\"total\":%zu,\"ready\":%zu},\"models\":[", controller->registry.count,
                workers_ready(controller));
     for (size_t i = 0; i < count; i++) {
         buf_append_str(&body, i ? ",{\"id\":" : "{\"id\":");
@@ -222,58 +224,26 @@ void cluster_api_workers(struct controller *controller, struct http_exchange *ex
     controller_reply_json(exchange, 200, &body);
 }
 
+static void reply_no_worker(struct http_exchange *exchange, const char *id) {
+    controller_reply_not_found(exchange, STATUS_WORKER_NOT_FOUND, "the worker", id);
+}
+
 /* One worker is asked for its numbers of this moment; the last heartbeat serves when it does not answer. */
-enum { STATS_WAIT_MS = 500 };
-
-struct stats_query {
-    TAILQ_ENTRY(stats_query) link;
-    struct controller *controller;
-    struct http_exchange *exchange;
-    char worker_id[WORKER_ID_MAX + 1];
-    uint64_t ticket;
-    struct loop_timer timer;
-};
-
-static void free_query(struct stats_query *query) {
-    TAILQ_REMOVE(&query->controller->queries, query, link);
-    loop_timer_release(&query->timer);
-    free(query);
-}
-
-static void answer_query(struct stats_query *query, const struct worker_info *live) {
-    struct registry_worker *worker = registry_find(&query->controller->registry, query->worker_id);
-    if (!worker) {
-        controller_reply_not_found(query->exchange, STATUS_WORKER_NOT_FOUND, "the worker", query->worker_id);
-    } else {
-        struct buf body;
-        buf_init(&body, 0);
-        write_worker(&body, worker, live ? live : &worker->info, live != NULL);
-        controller_reply_json(query->exchange, 200, &body);
-    }
-    free_query(query);
-}
-
-static void on_query_timer(void *arg) {
-    answer_query(arg, NULL);
-}
-static void on_query_client_gone(void *arg) {
-    free_query(arg);
-}
-
-void cluster_api_stats_reply(struct controller *controller, uint64_t ticket,
-                             const struct transport_message *message) {
-    struct stats_query *query;
-    TAILQ_FOREACH(query, &controller->queries, link) {
-        if (query->ticket == ticket)
-            break;
-    }
-    if (!query)
-        return;
+static bool answer_worker(struct query *query, const struct transport_message *message) {
+    const struct registry_worker *worker = registry_find(&query->controller->registry, query->about);
     struct worker_info info;
-    bool live = !message->no_responders &&
+    if (!worker) {
+        reply_no_worker(query->exchange, query->about);
+        return true;
+    }
+    bool live = message && !message->no_responders &&
                 wire_read_worker_info(message->data, message->len, &info, NULL) == STATUS_OK &&
-                strcmp(info.id, query->worker_id) == 0;
-    answer_query(query, live ? &info : NULL);
+                strcmp(info.id, query->about) == 0;
+    struct buf body;
+    buf_init(&body, 0);
+    write_worker(&body, worker, live ? &info : &worker->info, live);
+    controller_reply_json(query->exchange, 200, &body);
+    return true;
 }
 
 static bool send_control(struct controller *controller, const char *worker_id, enum wire_control_op op,
@@ -286,46 +256,21 @@ static bool send_control(struct controller *controller, const char *worker_id, e
                              controller->scratch.len) == STATUS_OK;
 }
 
-static bool send_query(struct stats_query *query) {
-    char reply[WIRE_SUBJECT_MAX];
-    wire_subject_control_reply(reply, query->controller->id, query->ticket);
-    return send_control(query->controller, query->worker_id, WIRE_CONTROL_STATS, reply);
-}
-
-static struct stats_query *new_query(struct controller *controller, struct http_exchange *exchange,
-                                     const struct registry_worker *worker) {
-    struct stats_query *query = calloc(1, sizeof(*query));
-    if (!query || !loop_timer_init(&query->timer, controller->loop, on_query_timer, query)) {
-        free(query);
-        return NULL;
-    }
-    query->controller = controller;
-    query->exchange = exchange;
-    query->ticket = ++controller->tickets;
-    memcpy(query->worker_id, worker->info.id, sizeof(query->worker_id));
-    TAILQ_INSERT_TAIL(&controller->queries, query, link);
-    return query;
-}
-
 void cluster_api_worker(struct controller *controller, struct http_exchange *exchange, const char *rest) {
-    struct registry_worker *worker = registry_find(&controller->registry, rest);
+    const struct registry_worker *worker = registry_find(&controller->registry, rest);
     if (!worker) {
-        controller_reply_not_found(exchange, STATUS_WORKER_NOT_FOUND, "the worker", rest);
+        reply_no_worker(exchange, rest);
         return;
     }
-    struct stats_query *query = new_query(controller, exchange, worker);
-    if (!query) {
-        struct error error;
-        error_set(&error, STATUS_INTERNAL_ERROR, NULL, "out of memory");
-        controller_reply_error(exchange, &error);
+    struct query *query = query_new(controller, exchange, answer_worker, rest);
+    if (!query)
         return;
-    }
-    if (worker->state != WORKER_ONLINE || !send_query(query)) {
-        answer_query(query, NULL);
-        return;
-    }
-    http_on_close(exchange, on_query_client_gone, query);
-    loop_timer_arm(&query->timer, STATS_WAIT_MS);
+    char reply[WIRE_SUBJECT_MAX];
+    query_subject(query, reply);
+    if (worker->state == WORKER_ONLINE && send_control(controller, rest, WIRE_CONTROL_STATS, reply))
+        query_wait(query);
+    else
+        query_give_up(query);
 }
 
 /* The worker finishes what it has and takes nothing new; its process stays until somebody ends it. */
@@ -346,13 +291,5 @@ void cluster_api_drain(struct controller *controller, struct http_exchange *exch
     } else {
         log_info("worker told to drain", F_STR("worker", id));
         http_reply(exchange, 202, "application/json", "{\"draining\":true}", 17);
-    }
-}
-
-void cluster_api_release(struct controller *controller) {
-    struct stats_query *next;
-    for (struct stats_query *query = TAILQ_FIRST(&controller->queries); query; query = next) {
-        next = TAILQ_NEXT(query, link);
-        answer_query(query, NULL);
     }
 }

@@ -8,7 +8,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "controller/monitoring.h"
+#include "controller/peers.h"
 #include "controller/probe.h"
+#include "controller/query.h"
 #include "controller/room.h"
 
 enum {
@@ -205,6 +207,8 @@ static enum status start_parts(struct controller *controller, struct error *erro
         !room_start(controller))
         return error_set(error, STATUS_START_FAILED, NULL, "out of memory");
     enum status status = controller_subscribe(controller);
+    if (status == STATUS_OK)
+        status = peers_start(controller);
     if (status != STATUS_OK)
         return error_set(error, status, NULL, "the controller could not subscribe: %s", status_text(status));
     if (start_http(controller, error) != STATUS_OK)
@@ -265,10 +269,11 @@ void controller_drain(struct controller *controller, int64_t limit_ms, void (*on
 void controller_free(struct controller *controller) {
     if (!controller)
         return;
-    cluster_api_release(controller);
+    query_release_all(controller);
     http_server_free(controller->http); /* ends every open request as CLIENT_GONE */
     reap_ended(controller);
     probe_release_all(controller);
+    peers_stop(controller);
     loop_timer_release(&controller->tick_timer);
     loop_timer_release(&controller->drain_timer);
     loop_defer_release(&controller->reap);

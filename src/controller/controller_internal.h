@@ -47,8 +47,9 @@ struct controller_stats {
 
 struct probe;
 TAILQ_HEAD(probe_list, probe);
-struct stats_query;
-TAILQ_HEAD(stats_query_list, stats_query);
+struct peers;
+struct query;
+TAILQ_HEAD(query_list, query);
 
 struct controller {
     struct controller_env env;
@@ -85,8 +86,9 @@ struct controller {
 
     struct probe_list probes; /* see probe.h */
     size_t probe_count;
-    struct stats_query_list queries;
+    struct query_list queries;
     uint64_t tickets;
+    struct peers *peers; /* owned */
 
     bool draining;
     int64_t drain_end_ms; /* the limit */
@@ -125,11 +127,6 @@ void cluster_api_status(struct controller *controller, struct http_exchange *exc
 void cluster_api_workers(struct controller *controller, struct http_exchange *exchange, const char *rest);
 void cluster_api_drain(struct controller *controller, struct http_exchange *exchange, const char *rest);
 void cluster_api_worker(struct controller *controller, struct http_exchange *exchange, const char *rest);
-/* An answer to a statistics query came, or (`message` NULL) nobody listens there. */
-void cluster_api_stats_reply(struct controller *controller, uint64_t ticket,
-                             const struct transport_message *message);
-void cluster_api_release(struct controller *controller);
-
 /* link.c: the link to NATS */
 void controller_start_link(struct controller *controller);
 /* It is up and not silent: a worker that is not heard now is silent itself. */
@@ -141,9 +138,11 @@ void controller_on_echo(struct controller *controller, int64_t sent_ms);
 /* With every tick. */
 void controller_watch_link(struct controller *controller);
 
-/* inbox.c: what workers say */
+/* inbox.c: what comes over NATS */
 MUST_USE enum status controller_subscribe(struct controller *controller);
 void controller_discover(struct controller *controller);
+/* One that cannot be read: counted and logged. */
+void controller_note_malformed(struct controller *controller, const char *subject, const struct error *error);
 void controller_tick(void *arg);
 /* The worker of this lease does not answer: no new work until its next heartbeat, and others take what it
  * has. */

@@ -1,11 +1,13 @@
-/* What workers say: registrations and heartbeats feed the registry, events of jobs feed the requests. */
+/* What workers say: registrations and heartbeats feed the registry, events of jobs feed the requests. What
+ * other controllers say goes on to peers.h. */
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "controller/breakers.h"
-#include "controller/controller_internal.h"
+#include "controller/peers.h"
 #include "controller/probe.h"
+#include "controller/query.h"
 #include "controller/room.h"
 
 static void fail_requests_on(struct controller *controller, uint64_t generation, const struct error *error,
@@ -86,7 +88,8 @@ void controller_note_busy(struct controller *controller, const struct lease *lea
     registry_note_busy(worker, clock_ms() + busy_ms);
 }
 
-static void note_malformed(struct controller *controller, const char *subject, const struct error *error) {
+void controller_note_malformed(struct controller *controller, const char *subject,
+                               const struct error *error) {
     controller->stats.malformed_messages++;
     log_warn("malformed message", F_STR("subject", subject), F_STR("reason", error->message));
 }
@@ -108,7 +111,7 @@ static void on_worker_info(const struct transport_message *message, void *arg) {
     if (wire_read_worker_info(message->data, message->len, &info, &error) == STATUS_OK)
         take_worker_info(controller, &info);
     else
-        note_malformed(controller, message->subject, &error);
+        controller_note_malformed(controller, message->subject, &error);
 }
 
 static void on_deregister(const struct transport_message *message, void *arg) {
@@ -119,7 +122,7 @@ static void on_deregister(const struct transport_message *message, void *arg) {
         registry_leave(&controller->registry, gone.worker_id, gone.incarnation, clock_ms(), on_change,
                        controller);
     else
-        note_malformed(controller, message->subject, &error);
+        controller_note_malformed(controller, message->subject, &error);
 }
 
 static void deliver(struct request *request, const struct wire_event *event, enum request_event what) {
@@ -222,14 +225,17 @@ static void on_reply(const struct transport_message *message, void *arg) {
     switch (reply.kind) {
     case WIRE_REPLY_EVENTS:
         if (wire_read_events(message->data, message->len, on_event, controller, &error) != STATUS_OK)
-            note_malformed(controller, message->subject, &error);
+            controller_note_malformed(controller, message->subject, &error);
         return;
     case WIRE_REPLY_JOB:
         if (message->no_responders)
             on_no_responders(controller, &reply);
         return;
     case WIRE_REPLY_CONTROL:
-        cluster_api_stats_reply(controller, reply.ticket, message);
+        query_take_answer(controller, reply.ticket, message);
+        return;
+    case WIRE_REPLY_SESSIONS:
+        sharing_on_sessions(message, controller);
         return;
     case WIRE_REPLY_ECHO:
         controller_on_echo(controller, reply.sent_ms);
@@ -276,6 +282,7 @@ static void forgive_own_pause(struct controller *controller, int64_t now_ms, int
     log_warn("the controller did not run for a while", F_INT("ms", late_ms));
     controller->stats.pauses++;
     registry_forgive(&controller->registry, late_ms);
+    peers_forgive(controller);
     link_watch_paused(&controller->link, late_ms);
 }
 

@@ -1,7 +1,7 @@
 /* The controller's own link to NATS: what it is worth at this moment, and what follows when it comes back. */
 #include "base/clock.h"
 #include "base/log.h"
-#include "controller/controller_internal.h"
+#include "controller/peers.h"
 #include "controller/room.h"
 
 /* Before a worker becomes suspect, which is after 5/2 heartbeats, and not with every echo that comes late. */
@@ -25,6 +25,7 @@ static void recover(struct controller *controller, int64_t silent_ms) {
         return;
     log_info("NATS is heard again", F_INT("after_ms", silent_ms));
     registry_forgive(&controller->registry, silent_ms);
+    peers_forgive(controller);
     room_call(controller);
 }
 

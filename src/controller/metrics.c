@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "controller/breakers.h"
 #include "controller/monitoring.h"
+#include "controller/peers.h"
 #include "controller/prometheus.h"
 #include "proto/json_write.h"
 
@@ -120,6 +121,7 @@ void metrics_api_json(struct controller *controller, struct http_exchange *excha
     write_u64(&body, ",\"failed\":", stats->probes_failed);
     buf_append_char(&body, '}');
     write_workers(&body, &controller->registry);
+    peers_write_metrics(&body, controller);
     buf_append_char(&body, '}');
     controller_reply_json(exchange, 200, &body);
 }
@@ -396,6 +398,7 @@ void metrics_api_prometheus(struct controller *controller, struct http_exchange 
     expose_worker_models(&body, &controller->registry);
     expose_probes(&body, &controller->stats);
     expose_routing(&body, controller);
+    peers_expose(&body, controller);
     expose_http(&body, controller);
     expose_nats(&body, controller);
     expose_protocol(&body, controller);

@@ -8,6 +8,8 @@
 void request_describe(struct request *request, struct record *out);
 
 /* requests_api.c */
+/* The record of a request under way, made in `view`, or of one that has ended; NULL when there is none. */
+const struct record *requests_find(struct controller *controller, const char *id, struct record *view);
 void requests_api_one(struct controller *controller, struct http_exchange *exchange, const char *rest);
 void requests_api_list(struct controller *controller, struct http_exchange *exchange, const char *rest);
 

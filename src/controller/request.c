@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "controller/breakers.h"
-#include "controller/controller_internal.h"
+#include "controller/peers.h"
 #include "controller/room.h"
 
 /* A reply that is not streamed is held until it is complete. A model's context bounds it long before this. */
@@ -164,9 +164,11 @@ static uint64_t session_generation(struct request *request) {
 
 /* Where the next request of its session should go. */
 void request_bind_session(struct request *request) {
-    if (request->chat.session_id)
-        session_bind(&request->controller->sessions, request->chat.session_id, request->lease.worker_id,
-                     request->lease.generation, clock_ms());
+    if (!request->chat.session_id)
+        return;
+    session_bind(&request->controller->sessions, request->chat.session_id, request->lease.worker_id,
+                 request->lease.generation, clock_ms());
+    peers_note_session(request->controller, request->chat.session_id);
 }
 
 /* For how long at most it may wait for a worker, given why none can take it now; 0: waiting would not help.

@@ -4,20 +4,24 @@
 #include <strings.h>
 
 #include "controller/monitoring.h"
+#include "controller/peers.h"
 #include "net/query.h"
 
 enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 1000 };
 
+const struct record *requests_find(struct controller *controller, const char *id, struct record *view) {
+    struct request *active = map_find(&controller->by_id, id);
+    if (!active)
+        return records_find(&controller->records, id);
+    request_describe(active, view);
+    return view;
+}
+
 void requests_api_one(struct controller *controller, struct http_exchange *exchange, const char *rest) {
     struct record view;
-    const struct record *record = records_find(&controller->records, rest);
-    struct request *active = map_find(&controller->by_id, rest);
-    if (active) {
-        request_describe(active, &view);
-        record = &view;
-    }
+    const struct record *record = requests_find(controller, rest, &view);
     if (!record) {
-        controller_reply_not_found(exchange, STATUS_REQUEST_NOT_FOUND, "the request", rest);
+        lookup_request(controller, exchange, rest);
         return;
     }
     struct buf body;

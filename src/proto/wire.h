@@ -6,13 +6,19 @@
  *   worker.register                     worker -> all controllers   worker_info, at start and when asked
  *   worker.heartbeat                    worker -> all controllers   worker_info, every heartbeat interval
  *   worker.deregister                   worker -> all controllers   {workerId, incarnation}
- *   cluster.discover                    controller -> all workers   {controller}: register now
+ *   cluster.discover                    controller -> all           {controller}: register now
+ *   controller.heartbeat                controller -> all           who it is, every heartbeat interval
+ *   controller.breakers                 controller -> controllers   changed breakers, and those not closed
+ *   controller.sessions                 controller -> controllers   sessions used since the last one
+ *   controller.lookup                   controller -> controllers   who has this?, with a reply subject
  *   inference.<worker>                  controller -> worker        job, with a reply subject
  *   inference.<worker>.cancel           controller -> worker        {request, attempt}
  *   worker.<worker>.control             controller -> worker        {op}, with a reply subject
  *   reply.<controller>.events.<worker>  worker -> controller        token events of one engine step
  *   reply.<controller>.job.<request>.<attempt>   NATS -> controller: "no responders" for a job
- *   reply.<controller>.control.<ticket>          worker -> controller: the reply to a control message
+ *   reply.<controller>.control.<ticket>          worker or controller -> controller: the reply to a control
+ *                                                message or a lookup
+ *   reply.<controller>.sessions                  controller -> controller: all sessions, for one that started
  *
  * Reading allocates; the matching release frees. Readers take any bytes, never crash, and refuse what is
  * malformed, too long or out of range with STATUS_PROTOCOL_ERROR. */
@@ -30,12 +36,20 @@ enum {
     WIRE_CONTROLLER_ID_MAX = CONTROLLER_ID_MAX,
     WIRE_EVENTS_MAX = 1024,    /* events in one message */
     WIRE_TEXT_MAX = 64 * 1024, /* text of one event, bytes */
+    WIRE_BREAKERS_MAX = 1024,  /* breakers in one message, about 200 bytes each */
+    WIRE_SESSIONS_MAX = 512,   /* sessions in one message, about 200 bytes each */
+    WIRE_LOOKUP_ID_MAX = 128,  /* bytes of what is looked up */
 };
 
 #define WIRE_SUBJECT_REGISTER   "worker.register"
 #define WIRE_SUBJECT_HEARTBEAT  "worker.heartbeat"
 #define WIRE_SUBJECT_DEREGISTER "worker.deregister"
 #define WIRE_SUBJECT_DISCOVER   "cluster.discover"
+
+#define WIRE_SUBJECT_CONTROLLER_HEARTBEAT "controller.heartbeat"
+#define WIRE_SUBJECT_BREAKERS             "controller.breakers"
+#define WIRE_SUBJECT_SESSIONS             "controller.sessions"
+#define WIRE_SUBJECT_LOOKUP               "controller.lookup"
 
 /* Each writes a NUL-terminated subject into `out`, WIRE_SUBJECT_MAX bytes. */
 void wire_subject_job(char *out, const char *worker_id);
@@ -45,6 +59,7 @@ void wire_subject_events(char *out, const char *controller_id, const char *worke
 void wire_subject_job_reply(char *out, const char *controller_id, const char *request_id, uint32_t attempt);
 void wire_subject_control_reply(char *out, const char *controller_id, uint64_t ticket);
 void wire_subject_echo(char *out, const char *controller_id, int64_t sent_ms);
+void wire_subject_all_sessions(char *out, const char *controller_id);
 void wire_subject_replies(char *out, const char *controller_id); /* "reply.<controller>.>" */
 
 /* What a subject below reply.<controller> is about. */
@@ -53,7 +68,8 @@ enum wire_reply_kind {
     WIRE_REPLY_JOB,
     WIRE_REPLY_CONTROL,
     WIRE_REPLY_ECHO,
-    WIRE_REPLY_UNKNOWN
+    WIRE_REPLY_SESSIONS,
+    WIRE_REPLY_UNKNOWN,
 };
 struct wire_reply {
     enum wire_reply_kind kind;
@@ -153,4 +169,96 @@ void wire_write_control(struct buf *out, enum wire_control_op op);
 MUST_USE enum status wire_read_control(const char *data, size_t len, enum wire_control_op *op,
                                        struct error *error);
 
+struct wire_discover {
+    char controller_id[WIRE_CONTROLLER_ID_MAX + 1];
+};
 void wire_write_discover(struct buf *out, const char *controller_id);
+MUST_USE enum status wire_read_discover(const char *data, size_t len, struct wire_discover *discover,
+                                        struct error *error);
+
+/* What controllers say about themselves; their workers listen, too. LEFT is the last word: nothing that it
+ * asked for is wanted any more. */
+enum wire_controller_state { WIRE_CONTROLLER_READY, WIRE_CONTROLLER_DRAINING, WIRE_CONTROLLER_LEFT };
+struct wire_controller {
+    char id[WIRE_CONTROLLER_ID_MAX + 1];
+    char incarnation[INCARNATION_CHARS + 1]; /* new at each start of its process */
+    enum wire_controller_state state;
+    int64_t active_requests;
+};
+void wire_write_controller(struct buf *out, const struct wire_controller *controller);
+MUST_USE enum status wire_read_controller(const char *data, size_t len, struct wire_controller *controller,
+                                          struct error *error);
+const char *wire_controller_state_name(enum wire_controller_state state); /* "ready" "draining" "left" */
+
+/* Who speaks, in the two messages that follow. */
+struct wire_speaker {
+    char controller_id[WIRE_CONTROLLER_ID_MAX + 1];
+    char incarnation[INCARNATION_CHARS + 1];
+};
+
+/* A breaker's state in one controller, see route/breaker_word.h; the text of `state` is a breaker's state as
+ * the API names it, and one that is not known is refused by whoever takes the word. Strings point into memory
+ * of the reader or writer. */
+struct wire_breaker {
+    const char *worker_id;
+    const char *incarnation;
+    const char *model; /* NULL: the worker as a whole */
+    const char *state;
+    int64_t operator_stamp; /* 0..2^62, as `stamp` */
+    int64_t stamp;
+    int64_t remaining_ms;
+    int64_t openings;         /* 0..2^31-1 */
+    enum status last_failure; /* STATUS_OK: none */
+};
+/* Open, add (at most WIRE_BREAKERS_MAX), close. */
+void wire_breakers_open(struct buf *out, const struct wire_speaker *speaker);
+void wire_breakers_add(struct buf *out, const struct wire_breaker *breaker);
+/* Closes either message. */
+void wire_list_close(struct buf *out);
+/* Calls `fn` for each in order, as wire_read_events does: nothing is called when the frame is malformed, a
+ * malformed member ends the reading with an error after those before it. */
+typedef void wire_breaker_fn(const struct wire_speaker *speaker, const struct wire_breaker *breaker,
+                             void *arg);
+MUST_USE enum status wire_read_breakers(const char *data, size_t len, wire_breaker_fn *fn, void *arg,
+                                        struct error *error);
+
+/* The newest use of a session that its controller knows of. */
+struct wire_session {
+    const char *id; /* 1..CHAT_SESSION_ID_MAX bytes */
+    const char *worker_id;
+    const char *incarnation;
+    int64_t stamp; /* 1..2^62 */
+    int64_t age_ms;
+};
+/* As for breakers, at most WIRE_SESSIONS_MAX. */
+void wire_sessions_open(struct buf *out, const struct wire_speaker *speaker);
+void wire_sessions_add(struct buf *out, const struct wire_session *session);
+typedef void wire_session_fn(const struct wire_speaker *speaker, const struct wire_session *session,
+                             void *arg);
+MUST_USE enum status wire_read_sessions(const char *data, size_t len, wire_session_fn *fn, void *arg,
+                                        struct error *error);
+
+/* A question to all other controllers: each answers, also that it has not got it. */
+enum wire_lookup_op {
+    WIRE_LOOKUP_REQUEST,      /* the record of this request */
+    WIRE_LOOKUP_DROP_SESSION, /* forget this session */
+};
+struct wire_lookup {
+    enum wire_lookup_op op;
+    char controller_id[WIRE_CONTROLLER_ID_MAX + 1]; /* who asks */
+    char id[WIRE_LOOKUP_ID_MAX + 1];
+    int64_t stamp; /* DROP_SESSION: when; 1..2^62 */
+};
+void wire_write_lookup(struct buf *out, const struct wire_lookup *lookup);
+MUST_USE enum status wire_read_lookup(const char *data, size_t len, struct wire_lookup *lookup,
+                                      struct error *error);
+
+struct wire_found {
+    char controller_id[WIRE_CONTROLLER_ID_MAX + 1]; /* who answers */
+    bool found;
+    char *record; /* owned; the record as a JSON object, NULL when there is none */
+};
+void wire_write_found(struct buf *out, const struct wire_found *found);
+MUST_USE enum status wire_read_found(const char *data, size_t len, struct wire_found *found,
+                                     struct error *error);
+void wire_found_release(struct wire_found *found);

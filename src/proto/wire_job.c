@@ -1,12 +1,11 @@
-/* Jobs, cancels, control messages, discovery.
+/* Jobs, cancels, control messages.
  *
  *   job {"v":1,"request":"chatcmpl-x","controller":"c1","attempt":1,"remaining_ms":30000,"now_s":1700000000,
  *            "chat":{"model":"m","messages":[...],"temperature":1,"top_p":1,"min_p":0,"top_k":0,
  *                    "presence_penalty":0,"frequency_penalty":0,"seed":"7","max_tokens":0,"stop":["..."],
  *                    "priority":1,"stream":true,"session_id":"..."}}
  *   cancel  {"v":1,"request":"chatcmpl-x","attempt":1}
- *   control {"v":1,"op":"stats"}
- *   discover {"v":1,"controller":"c1"} */
+ *   control {"v":1,"op":"stats"} */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -250,10 +249,4 @@ enum status wire_read_control(const char *data, size_t len, enum wire_control_op
         return error_set(error, STATUS_PROTOCOL_ERROR, "op", "op must be stats or drain");
     *op = (enum wire_control_op)found;
     return STATUS_OK;
-}
-
-void wire_write_discover(struct buf *out, const char *controller_id) {
-    json_append_int(out, "{\"v\":", WIRE_VERSION);
-    json_append_str(out, ",\"controller\":", controller_id);
-    buf_append_char(out, '}');
 }

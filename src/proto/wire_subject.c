@@ -32,6 +32,10 @@ void wire_subject_echo(char *out, const char *controller_id, int64_t sent_ms) {
     snprintf(out, WIRE_SUBJECT_MAX, "reply.%s.echo.%lld", controller_id, (long long)sent_ms);
 }
 
+void wire_subject_all_sessions(char *out, const char *controller_id) {
+    snprintf(out, WIRE_SUBJECT_MAX, "reply.%s.sessions", controller_id);
+}
+
 void wire_subject_replies(char *out, const char *controller_id) {
     snprintf(out, WIRE_SUBJECT_MAX, "reply.%s.>", controller_id);
 }
@@ -88,5 +92,7 @@ void wire_reply_read(struct wire_reply *out, const char *subject) {
     } else if (strcmp(kind, "echo") == 0 && take_number(&at, INT64_MAX, &sent_ms) && !*at) {
         out->kind = WIRE_REPLY_ECHO;
         out->sent_ms = (int64_t)sent_ms;
+    } else if (strcmp(kind, "sessions") == 0 && !*at) {
+        out->kind = WIRE_REPLY_SESSIONS;
     }
 }

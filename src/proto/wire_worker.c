@@ -36,6 +36,7 @@ static const struct {
     {"jobsCancelled", offsetof(struct worker_load, jobs_cancelled), I64},
     {"jobsFailed", offsetof(struct worker_load, jobs_failed), I64},
     {"jobsRejected", offsetof(struct worker_load, jobs_rejected), I64},
+    {"jobsOrphaned", offsetof(struct worker_load, jobs_orphaned), I64},
     {"batchSequences", offsetof(struct worker_load, batch_sequences), I64},
     {"batchMax", offsetof(struct worker_load, batch_max), U32},
     {"cancelStepsMax", offsetof(struct worker_load, cancel_steps_max), U32},

@@ -88,6 +88,7 @@ struct worker_load {
     uint64_t jobs_cancelled;
     uint64_t jobs_failed;
     uint64_t jobs_rejected;
+    uint64_t jobs_orphaned;   /* of those cancelled: their controller was gone */
     uint64_t batch_sequences; /* sum over all steps of the sequences in the step: / steps = mean batch size */
     uint32_t batch_max;       /* most sequences in one step */
     uint32_t cancel_steps_max; /* most steps that ran between a cancel's arrival and its slot being free */

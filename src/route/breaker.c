@@ -69,6 +69,7 @@ void breaker_restart(struct breaker *breaker, const struct breaker_config *confi
     breaker_init(breaker, now_ms);
     breaker->generation = old.generation;
     breaker->probes = old.probes;
+    breaker_keep_stamps(breaker, &old);
     if (old.state == BREAKER_FORCED_OPEN || old.state == BREAKER_FORCED_CLOSED) {
         become(breaker, old.state);
     } else if (!config->enabled) {
@@ -332,6 +333,27 @@ void breaker_reset(struct breaker *breaker, int64_t now_ms) {
     breaker->openings = 0;
 }
 
+void breaker_keep_stamps(struct breaker *breaker, const struct breaker *old) {
+    breaker->operator_stamp = old->operator_stamp;
+    breaker->stamp = old->stamp;
+}
+
+void breaker_open_until(struct breaker *breaker, int64_t remaining_ms, int64_t now_ms) {
+    if (breaker->state != BREAKER_OPEN) {
+        become(breaker, BREAKER_OPEN);
+        breaker->opened++;
+    }
+    breaker->opened_ms = now_ms;
+    breaker->open_ms = remaining_ms;
+}
+
+void breaker_become(struct breaker *breaker, enum breaker_state state, bool slow_start, int64_t now_ms) {
+    if (state == BREAKER_CLOSED)
+        become_closed(breaker, slow_start, now_ms);
+    else
+        become(breaker, state);
+}
+
 int64_t breaker_share(const struct breaker *breaker, int64_t now_ms) {
     if (breaker->state == BREAKER_FORCED_CLOSED)
         return 100;
@@ -363,4 +385,14 @@ const char *breaker_state_name(enum breaker_state state) {
         break;
     }
     return "FORCED_CLOSED";
+}
+
+bool breaker_state_from_name(const char *name, enum breaker_state *state) {
+    for (int i = BREAKER_CLOSED; i <= BREAKER_FORCED_CLOSED; i++) {
+        if (strcmp(breaker_state_name((enum breaker_state)i), name) != 0)
+            continue;
+        *state = (enum breaker_state)i;
+        return true;
+    }
+    return false;
 }

@@ -139,11 +139,16 @@ struct breaker {
     uint64_t opened;
     enum status last_failure; /* STATUS_OK: none yet */
     int64_t last_failure_ms;
+
+    /* Of the word that the state comes from, see route/breaker_word.h. */
+    int64_t operator_stamp;
+    int64_t stamp;
+    bool untold; /* other controllers are still to be told */
 };
 
 void breaker_init(struct breaker *breaker, int64_t now_ms);
 /* A new incarnation of a worker that was known: HALF_OPEN with fresh counts; tickets of the old one are late.
- * A forced state stays: the operator spoke of the worker, not of a process. */
+ * A forced state and the stamps stay: the operator spoke of the worker, not of a process. */
 void breaker_restart(struct breaker *breaker, const struct breaker_config *config, int64_t now_ms);
 
 enum breaker_answer breaker_peek(const struct breaker *breaker, int64_t now_ms);
@@ -178,6 +183,15 @@ void breaker_force(struct breaker *breaker, enum breaker_state state);
 /* CLOSED with fresh counts and without slow start, whatever it was; statistics stay. */
 void breaker_reset(struct breaker *breaker, int64_t now_ms);
 
+/* `breaker` takes the place of `old`, for the same worker and model: words that were old for that one are so
+ * for this one. */
+void breaker_keep_stamps(struct breaker *breaker, const struct breaker *old);
+
+/* What another controller has found out, for breaker_word.c: OPEN for so long yet (0 is as short as can be),
+ * or another state as if it had come about here. */
+void breaker_open_until(struct breaker *breaker, int64_t remaining_ms, int64_t now_ms);
+void breaker_become(struct breaker *breaker, enum breaker_state state, bool slow_start, int64_t now_ms);
+
 /* How much of its normal work the worker should get, in percent: BREAKER_SHARE_MIN..100. Grows over
  * BREAKER_SLOW_START_MS once HALF_OPEN has become CLOSED, because caches are cold and batches empty. As
  * slots: max(1, slots * share / 100). */
@@ -186,3 +200,4 @@ int64_t breaker_share(const struct breaker *breaker, int64_t now_ms);
 int64_t breaker_remaining_ms(const struct breaker *breaker, int64_t now_ms);
 int64_t breaker_failures_in_row(const struct breaker *breaker);
 const char *breaker_state_name(enum breaker_state state); /* CLOSED OPEN HALF_OPEN FORCED_OPEN ... */
+MUST_USE bool breaker_state_from_name(const char *name, enum breaker_state *state);

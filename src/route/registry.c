@@ -148,6 +148,8 @@ static void begin_model(struct registry *registry, struct worker_model *model,
     breaker_init(&model->breaker, now_ms);
     if (state == BREAKER_FORCED_OPEN || state == BREAKER_FORCED_CLOSED)
         breaker_force(&model->breaker, state);
+    if (known)
+        breaker_keep_stamps(&model->breaker, &known->breaker);
 }
 
 /* Makes the worker's list of models that of the info; in the same process those that stay keep their leases.

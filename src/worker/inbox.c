@@ -73,6 +73,7 @@ static void take_job(struct worker *worker, struct wire_job *wire) {
         return;
     }
     int64_t now_ms = clock_ms();
+    watch_job(&worker->watch, wire->controller_id, now_ms);
     struct error error = {.status = STATUS_OK};
     struct runner *runner = admit(worker, wire, key, now_ms, &error);
     if (!runner) {
@@ -158,6 +159,16 @@ static void on_discover(const struct transport_message *message, void *arg) {
     worker_register(arg);
 }
 
+static void on_controller(const struct transport_message *message, void *arg) {
+    struct worker *worker = arg;
+    struct wire_controller controller;
+    struct error error;
+    if (wire_read_controller(message->data, message->len, &controller, &error) != STATUS_OK)
+        count_invalid(worker, message, &error);
+    else if (watch_heartbeat(&worker->watch, &controller, clock_ms()))
+        worker_drop_orphans(worker, controller.id);
+}
+
 static enum status subscribe(struct worker *worker, const char *subject, transport_fn *fn,
                              struct error *error) {
     enum status status = transport_subscribe(worker->env.transport, subject, fn, worker);
@@ -176,5 +187,7 @@ enum status worker_subscribe(struct worker *worker, struct error *error) {
     wire_subject_control(subject, worker->env.id);
     if (status == STATUS_OK)
         status = subscribe(worker, subject, on_control, error);
+    if (status == STATUS_OK)
+        status = subscribe(worker, WIRE_SUBJECT_CONTROLLER_HEARTBEAT, on_controller, error);
     return status == STATUS_OK ? subscribe(worker, WIRE_SUBJECT_DISCOVER, on_discover, error) : status;
 }

@@ -72,6 +72,7 @@ void worker_get_info(const struct worker *worker, struct worker_info *out) {
                 .jobs_cancelled = worker->jobs_cancelled,
                 .jobs_failed = worker->jobs_failed,
                 .jobs_rejected = worker->jobs_rejected,
+                .jobs_orphaned = worker->jobs_orphaned,
                 .rss_bytes = rss_bytes(),
             },
     };
@@ -114,11 +115,39 @@ void worker_register(struct worker *worker) {
         publish_info(worker, WIRE_SUBJECT_REGISTER);
 }
 
+void worker_drop_orphans(struct worker *worker, const char *controller_id) {
+    size_t cursor = 0, orphans = 0;
+    void *value;
+    while (map_next(&worker->jobs, &cursor, NULL, &value)) {
+        struct job *job = value;
+        if (strcmp(job->wire.controller_id, controller_id) != 0)
+            continue;
+        runner_cancel(job->runner, job);
+        orphans++;
+    }
+    worker->jobs_orphaned += orphans;
+    if (orphans > 0)
+        log_warn("a controller is gone, its jobs end", F_STR("controller", controller_id),
+                 F_INT("jobs", orphans));
+}
+
+/* While its own link is down, or its process stands still, a worker can hear nobody. */
+static void drop_jobs_of_the_silent(struct worker *worker) {
+    char id[WIRE_CONTROLLER_ID_MAX + 1];
+    int64_t timeout_ms = worker->env.config->discovery.controller_timeout_ms, now_ms = clock_ms();
+    if (!transport_is_up(worker->env.transport) || now_ms - worker->looked_ms > timeout_ms / 2)
+        watch_restart(&worker->watch, now_ms);
+    worker->looked_ms = now_ms;
+    while (watch_take_silent(&worker->watch, timeout_ms, now_ms, id))
+        worker_drop_orphans(worker, id);
+}
+
 static void beat(void *arg) {
     struct worker *worker = arg;
     if (!is_present(worker))
         return;
     publish_info(worker, WIRE_SUBJECT_HEARTBEAT);
+    drop_jobs_of_the_silent(worker);
     loop_timer_arm(&worker->heartbeat, worker->env.config->discovery.heartbeat_interval_ms);
 }
 

@@ -6,6 +6,7 @@
 #include "worker/emit.h"
 #include "worker/log_gate.h"
 #include "worker/runner.h"
+#include "worker/watch.h"
 #include "worker/worker.h"
 
 struct worker {
@@ -23,12 +24,15 @@ struct worker {
     bool emit_lost; /* set by the emitter when a message could not be published */
     struct early_cancels early_cancels;
     struct log_gate invalid_gate;
+    struct watch watch;
+    int64_t looked_ms; /* when it last looked who has fallen silent */
     /* For worker_load. */
     uint64_t jobs_accepted;
     uint64_t jobs_finished;
     uint64_t jobs_cancelled;
     uint64_t jobs_failed;
     uint64_t jobs_rejected;
+    uint64_t jobs_orphaned;
     /* Life. */
     bool draining;
     bool limit_reached; /* of the drain */
@@ -48,4 +52,6 @@ MUST_USE enum status worker_subscribe(struct worker *worker, struct error *error
 
 /* worker.c */
 void worker_register(struct worker *worker);
+/* The controller is gone: nobody waits for its jobs. */
+void worker_drop_orphans(struct worker *worker, const char *controller_id);
 void worker_take_back(struct job *job, void *worker); /* the runner's on_done */

@@ -67,6 +67,32 @@ void cluster_kill_worker(struct cluster *cluster, size_t index) {
     slot->transport = NULL;
 }
 
+void cluster_start_controller(struct cluster *cluster, size_t index) {
+    struct cluster_controller *slot = &cluster->others[index];
+    struct error error = {0};
+    snprintf(slot->id, sizeof(slot->id), "other-%zu", index + 1);
+    slot->transport = transport_memory_open(cluster->bus, cluster->loop);
+    assert_non_null(slot->transport);
+    struct controller_env env = {
+        .config = &cluster->config, .id = slot->id, .loop = cluster->loop, .transport = slot->transport};
+    slot->controller = controller_new(&env, &error);
+    if (!slot->controller)
+        fail_msg("controller: %s", error.message);
+    slot->port = controller_port(slot->controller);
+}
+
+void cluster_end_controller(struct cluster *cluster, size_t index) {
+    struct cluster_controller *slot = &cluster->others[index];
+    controller_free(slot->controller);
+    transport_close(slot->transport);
+    *slot = (struct cluster_controller){0};
+}
+
+void cluster_kill_controller(struct cluster *cluster, size_t index) {
+    transport_memory_set_link(cluster->others[index].transport, false);
+    cluster_end_controller(cluster, index);
+}
+
 void cluster_run_until(struct cluster *cluster, bool (*done)(void *arg), void *arg, int64_t limit_ms) {
     int64_t end_ms = clock_ms() + limit_ms;
     while (!done(arg)) {
@@ -108,6 +134,10 @@ void cluster_stop(struct cluster *cluster) {
     for (size_t i = 0; i < CLUSTER_WORKERS_MAX; i++) {
         worker_free(cluster->workers[i].worker);
         transport_close(cluster->workers[i].transport);
+    }
+    for (size_t i = 0; i < CLUSTER_CONTROLLERS_MAX - 1; i++) {
+        controller_free(cluster->others[i].controller);
+        transport_close(cluster->others[i].transport);
     }
     controller_free(cluster->controller);
     transport_close(cluster->transport);
@@ -182,7 +212,7 @@ static void *run_call(void *arg) {
     struct call *call = arg;
     struct buf in;
     buf_init(&in, READ_MAX);
-    int fd = connect_to(call->cluster->port);
+    int fd = connect_to(call->port ? call->port : call->cluster->port);
     if (fd >= 0) {
         send_request(fd, call);
         char bytes[4096];
@@ -205,12 +235,14 @@ void call_begin(struct call *call, struct cluster *cluster, const char *method, 
                 const char *body) {
     size_t leave_after_bytes = call->leave_after_bytes;
     const char *headers = call->headers;
+    int port = call->port;
     *call = (struct call){.cluster = cluster,
                           .method = method,
                           .path = path,
                           .body = body,
                           .leave_after_bytes = leave_after_bytes,
-                          .headers = headers};
+                          .headers = headers,
+                          .port = port};
     assert_int_equal(pthread_create(&call->thread, NULL, run_call, call), 0);
 }
 
@@ -240,13 +272,19 @@ void call_release(struct call *call) {
     call->reply = call->head = NULL;
 }
 
-struct call cluster_call(struct cluster *cluster, const char *method, const char *path, const char *body) {
+struct call cluster_call_at(struct cluster *cluster, int port, const char *method, const char *path,
+                            const char *body) {
     struct call *call = calloc(1, sizeof(*call));
+    call->port = port;
     call_begin(call, cluster, method, path, body);
     call_finish(call, 1);
     struct call result = *call;
     free(call);
     return result;
+}
+
+struct call cluster_call(struct cluster *cluster, const char *method, const char *path, const char *body) {
+    return cluster_call_at(cluster, 0, method, path, body);
 }
 
 long long json_number(const char *json, const char *key) {

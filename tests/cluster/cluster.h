@@ -1,5 +1,5 @@
-/* A whole cluster in one process: one controller and some workers with the fake engine on a bus in memory,
- * all loops on the test's thread; clients are threads that speak real HTTP over loopback. */
+/* A whole cluster in one process: one controller or more and some workers with the fake engine on a bus in
+ * memory, all loops on the test's thread; clients are threads that speak real HTTP over loopback. */
 #pragma once
 
 #include <pthread.h>
@@ -14,12 +14,20 @@
 #include "net/transport.h"
 #include "worker/worker.h"
 
-enum { CLUSTER_WORKERS_MAX = 8 };
+enum { CLUSTER_WORKERS_MAX = 8, CLUSTER_CONTROLLERS_MAX = 3 };
 
 struct cluster_worker {
     char id[16];
     struct transport *transport; /* NULL: not running */
     struct worker *worker;
+};
+
+/* Another controller than the first one. */
+struct cluster_controller {
+    char id[16];
+    struct transport *transport; /* NULL: not running */
+    struct controller *controller;
+    int port;
 };
 
 struct cluster {
@@ -30,6 +38,7 @@ struct cluster {
     struct controller *controller;
     struct cluster_worker workers[CLUSTER_WORKERS_MAX];
     int port;
+    struct cluster_controller others[CLUSTER_CONTROLLERS_MAX - 1];
 };
 
 /* The configuration that cluster_start uses; change it in between. Fast timers, an instant engine. */
@@ -41,6 +50,13 @@ void cluster_stop(struct cluster *cluster);
 void cluster_start_worker(struct cluster *cluster, size_t index);
 /* As SIGKILL: gone without a word. */
 void cluster_kill_worker(struct cluster *cluster, size_t index);
+
+/* One more, "other-1" or "other-2". */
+void cluster_start_controller(struct cluster *cluster, size_t index);
+/* In good order. */
+void cluster_end_controller(struct cluster *cluster, size_t index);
+/* As SIGKILL. */
+void cluster_kill_controller(struct cluster *cluster, size_t index);
 
 /* Runs the loop until `done(arg)`; fails the test after `limit_ms`. */
 void cluster_run_until(struct cluster *cluster, bool (*done)(void *arg), void *arg, int64_t limit_ms);
@@ -55,6 +71,7 @@ struct call {
     size_t leave_after_bytes; /* > 0: the client leaves after that much of the reply */
     const char *headers;      /* more of them, each with its line break; or NULL */
     atomic_bool leave;        /* set at any time: the client leaves when the next part of the reply comes */
+    int port;                 /* of another controller; 0: of the first one */
     /* out */
     int status;  /* 0: no reply */
     char *reply; /* the body, chunks joined; NUL-terminated; freed by call_release */
@@ -62,7 +79,7 @@ struct call {
     bool done;
     pthread_t thread;
 };
-/* Set `leave_after_bytes` and `headers` before; the rest is cleared. */
+/* Set `leave_after_bytes`, `headers` and `port` before; the rest is cleared. */
 void call_begin(struct call *call, struct cluster *cluster, const char *method, const char *path,
                 const char *body);
 /* Runs the loop until all calls are done. */
@@ -70,6 +87,10 @@ void call_finish(struct call *calls, size_t count);
 void call_release(struct call *call);
 /* One call from begin to end. */
 struct call cluster_call(struct cluster *cluster, const char *method, const char *path, const char *body);
+
+/* The same of another controller. */
+struct call cluster_call_at(struct cluster *cluster, int port, const char *method, const char *path,
+                            const char *body);
 
 /* The number behind `"key":` in a JSON text, or -1. */
 long long json_number(const char *json, const char *key);

@@ -1,5 +1,5 @@
-/* The first byte chooses a reader (modulo 8, so that the digits 0 to 6 do), the rest is the message: refused,
- * or read; what was read is written in a form that reads and is written the same again. */
+/* The first byte chooses a reader (modulo 16: the digits, then : ; < = > ?), the rest is the message:
+ * refused, or read; what was read is written in a form that reads and is written the same again. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -103,6 +103,9 @@ static bool rewrite_subject(const char *data, size_t len, struct buf *out, struc
     case WIRE_REPLY_ECHO:
         wire_subject_echo(written, "c", reply.sent_ms);
         break;
+    case WIRE_REPLY_SESSIONS:
+        wire_subject_all_sessions(written, "c");
+        break;
     case WIRE_REPLY_UNKNOWN:
         error_set(error, STATUS_PROTOCOL_ERROR, NULL, "unknown subject");
         return false;
@@ -111,14 +114,82 @@ static bool rewrite_subject(const char *data, size_t len, struct buf *out, struc
     return true;
 }
 
-static rewrite_fn *const rewriters[8] = {
-    rewrite_job,  rewrite_cancel,     rewrite_control, rewrite_events,
-    rewrite_info, rewrite_deregister, rewrite_subject, rewrite_events_both_ways};
+static bool rewrite_discover(const char *data, size_t len, struct buf *out, struct error *error) {
+    struct wire_discover discover;
+    if (wire_read_discover(data, len, &discover, error) != STATUS_OK)
+        return false;
+    wire_write_discover(out, discover.controller_id);
+    return true;
+}
+
+static bool rewrite_controller(const char *data, size_t len, struct buf *out, struct error *error) {
+    struct wire_controller controller;
+    if (wire_read_controller(data, len, &controller, error) != STATUS_OK)
+        return false;
+    wire_write_controller(out, &controller);
+    return true;
+}
+
+static void rewrite_breaker(const struct wire_speaker *speaker, const struct wire_breaker *breaker,
+                            void *arg) {
+    struct buf *out = arg;
+    if (out->len == 0)
+        wire_breakers_open(out, speaker);
+    wire_breakers_add(out, breaker);
+}
+
+static bool rewrite_breakers(const char *data, size_t len, struct buf *out, struct error *error) {
+    bool ok = wire_read_breakers(data, len, rewrite_breaker, out, error) == STATUS_OK;
+    if (out->len == 0) /* there was none that names the speaker */
+        wire_breakers_open(out, &(struct wire_speaker){"c", "i"});
+    wire_list_close(out);
+    return ok;
+}
+
+static void rewrite_session(const struct wire_speaker *speaker, const struct wire_session *session,
+                            void *arg) {
+    struct buf *out = arg;
+    if (out->len == 0)
+        wire_sessions_open(out, speaker);
+    wire_sessions_add(out, session);
+}
+
+static bool rewrite_sessions(const char *data, size_t len, struct buf *out, struct error *error) {
+    bool ok = wire_read_sessions(data, len, rewrite_session, out, error) == STATUS_OK;
+    if (out->len == 0)
+        wire_sessions_open(out, &(struct wire_speaker){"c", "i"});
+    wire_list_close(out);
+    return ok;
+}
+
+static bool rewrite_lookup(const char *data, size_t len, struct buf *out, struct error *error) {
+    struct wire_lookup lookup;
+    if (wire_read_lookup(data, len, &lookup, error) != STATUS_OK)
+        return false;
+    wire_write_lookup(out, &lookup);
+    return true;
+}
+
+static bool rewrite_found(const char *data, size_t len, struct buf *out, struct error *error) {
+    struct wire_found found;
+    bool ok = wire_read_found(data, len, &found, error) == STATUS_OK;
+    if (ok)
+        wire_write_found(out, &found);
+    wire_found_release(&found);
+    return ok;
+}
+
+enum { REWRITERS = 16 };
+static rewrite_fn *const rewriters[REWRITERS] = {
+    rewrite_job,        rewrite_cancel,           rewrite_control,  rewrite_events,
+    rewrite_info,       rewrite_deregister,       rewrite_subject,  rewrite_discover,
+    rewrite_controller, rewrite_breakers,         rewrite_sessions, rewrite_lookup,
+    rewrite_found,      rewrite_events_both_ways, rewrite_breakers, rewrite_sessions};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size == 0)
         return 0;
-    rewrite_fn *rewrite = rewriters[data[0] % 8];
+    rewrite_fn *rewrite = rewriters[data[0] % REWRITERS];
     struct buf first, second;
     struct error error = {.status = STATUS_OK};
     buf_init(&first, 0);

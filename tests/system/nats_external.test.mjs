@@ -9,7 +9,10 @@ import {limit, timed, until, within} from './lib/wait.mjs';
 
 const SLOW_FAKE = ['--engine', 'fake', '--fake-step-us', 20000];
 /** Too seldom to matter: what is known soon must have come another way. */
-const RARE_HEARTBEATS = ['--heartbeat-interval-ms', 60000, '--worker-offline-timeout-ms', 180000];
+const RARE_HEARTBEATS = [
+  ...['--heartbeat-interval-ms', 60000, '--worker-offline-timeout-ms', 180000],
+  ...['--controller-timeout-ms', 180000],
+];
 
 const {end, hasOnline, online} = parts;
 const started = [];

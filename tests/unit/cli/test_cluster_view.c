@@ -91,12 +91,27 @@ static void what_is_no_list_of_workers_is_refused(void **state) {
         read_view("[null, 3, {}, {\"workerId\":7}, {\"workerId\":\"w-1\",\"models\":5}]").workers_ready, 0);
 }
 
+static void the_controllers_of_a_status_are_counted(void **state) {
+    (void)state;
+    static const struct {
+        const char *json;
+        int64_t count;
+    } rows[] = {{"{\"controllers\":[{\"id\":\"a\"},{\"id\":\"b\"}]}", 2},
+                {"{\"controllers\":[]}", 0},
+                {"{}", 0},
+                {"[1,2]", 0},
+                {"{\"controllers\":[", 0}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        assert_int_equal(cluster_view_controllers(rows[i].json, strlen(rows[i].json)), rows[i].count);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_worker_is_ready_when_every_model_is_loaded_or_has_failed),
         cmocka_unit_test(workers_of_others_do_not_count),
         cmocka_unit_test(models_are_counted_in_the_order_of_the_configuration),
         cmocka_unit_test(what_is_no_list_of_workers_is_refused),
+        cmocka_unit_test(the_controllers_of_a_status_are_counted),
     };
     return cmocka_run_group_tests(tests, make_config, release_config);
 }

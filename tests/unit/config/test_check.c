@@ -25,6 +25,7 @@ static void options_that_contradict_each_other_are_refused(void **state) {
         {"cluster: {nats: {mode: external, url: 'h:4222'}}", "cluster.nats.url"},
         {"cluster: {discovery: {heartbeat_interval_ms: 5001}}",
          "cluster.controller.worker_offline_timeout_ms"},
+        {"cluster: {discovery: {controller_timeout_ms: 2999}}", "cluster.discovery.controller_timeout_ms"},
         {"cluster: {requestRouting: {retry: {retryDelayMs: 1001}}}",
          "cluster.requestRouting.retry.maxDelayMs"},
         {"cluster: {worker: {batch_tokens: 7}}", "cluster.worker.batch_tokens"},
@@ -47,7 +48,8 @@ static void values_at_the_edge_of_a_contradiction_are_taken(void **state) {
     (void)state;
     static const char *const texts[] = {
         "cluster: {nats: {mode: external, url: 'nats://h:1,nats://g:2'}}",
-        "cluster: {discovery: {heartbeat_interval_ms: 5000}}",
+        "cluster: {discovery: {heartbeat_interval_ms: 5000, controller_timeout_ms: 15000}}",
+        "cluster: {discovery: {controller_timeout_ms: 3000}}",
         "cluster: {requestRouting: {retry: {retryDelayMs: 1000}}}",
         "cluster: {worker: {batch_tokens: 8}}",
         "cluster: {models: [a/x.gguf, {path: b/x.gguf, name: y}]}",

@@ -24,13 +24,45 @@ static bool read_deregister(const char *data, size_t len, struct error *error) {
 }
 
 static bool read_discover(const char *data, size_t len, struct error *error) {
-    (void)error;
-    struct buf text;
-    buf_init(&text, 0);
-    wire_write_discover(&text, "controller-8f3k");
-    bool same = len == text.len && memcmp(data, text.data, len) == 0;
-    buf_release(&text);
-    return same;
+    struct wire_discover discover;
+    return wire_read_discover(data, len, &discover, error) == STATUS_OK;
+}
+
+static bool read_controller(const char *data, size_t len, struct error *error) {
+    struct wire_controller controller;
+    return wire_read_controller(data, len, &controller, error) == STATUS_OK && controller.active_requests > 0;
+}
+
+static void count_breaker(const struct wire_speaker *speaker, const struct wire_breaker *breaker, void *arg) {
+    (void)speaker;
+    *(int *)arg += breaker->model != NULL;
+}
+
+static bool read_breakers(const char *data, size_t len, struct error *error) {
+    int models = 0;
+    return wire_read_breakers(data, len, count_breaker, &models, error) == STATUS_OK && models == 1;
+}
+
+static void count_session(const struct wire_speaker *speaker, const struct wire_session *session, void *arg) {
+    (void)speaker;
+    *(int *)arg += session->age_ms > 0;
+}
+
+static bool read_sessions(const char *data, size_t len, struct error *error) {
+    int used = 0;
+    return wire_read_sessions(data, len, count_session, &used, error) == STATUS_OK && used == 1;
+}
+
+static bool read_lookup(const char *data, size_t len, struct error *error) {
+    struct wire_lookup lookup;
+    return wire_read_lookup(data, len, &lookup, error) == STATUS_OK;
+}
+
+static bool read_found(const char *data, size_t len, struct error *error) {
+    struct wire_found found;
+    bool ok = wire_read_found(data, len, &found, error) == STATUS_OK && found.record;
+    wire_found_release(&found);
+    return ok;
 }
 
 static bool read_job(const char *data, size_t len, struct error *error) {
@@ -62,8 +94,9 @@ static bool read_events(const char *data, size_t len, struct error *error) {
 }
 
 typedef bool read_fn(const char *data, size_t len, struct error *error);
-static read_fn *const readers[] = {read_info,   read_deregister, read_discover, read_job,
-                                   read_cancel, read_control,    read_events};
+static read_fn *const readers[] = {read_info,     read_deregister, read_discover, read_controller,
+                                   read_job,      read_cancel,     read_control,  read_events,
+                                   read_breakers, read_sessions,   read_lookup,   read_found};
 
 static const char *load_document(void) {
     static char text[1 << 16];

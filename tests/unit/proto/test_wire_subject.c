@@ -29,6 +29,8 @@ static void subjects_are_spelt_as_documented(void **state) {
     assert_string_equal(subject, "reply.c1.control.12");
     wire_subject_echo(subject, "c1", 123456789);
     assert_string_equal(subject, "reply.c1.echo.123456789");
+    wire_subject_all_sessions(subject, "c1");
+    assert_string_equal(subject, "reply.c1.sessions");
     wire_subject_replies(subject, "c1");
     assert_string_equal(subject, "reply.c1.>");
 }
@@ -46,6 +48,9 @@ static void the_longest_ids_fit(void **state) {
     wire_reply_read(&reply, subject);
     assert_int_equal(reply.kind, WIRE_REPLY_EVENTS);
     assert_string_equal(reply.worker_id, LONGEST);
+    wire_subject_all_sessions(subject, LONGEST);
+    wire_reply_read(&reply, subject);
+    assert_int_equal(reply.kind, WIRE_REPLY_SESSIONS);
     wire_subject_control_reply(subject, LONGEST, INT64_MAX);
     wire_reply_read(&reply, subject);
     assert_int_equal(reply.kind, WIRE_REPLY_CONTROL);

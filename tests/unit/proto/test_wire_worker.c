@@ -55,6 +55,7 @@ static void random_load(struct rng *rng, struct worker_load *load) {
         .jobs_cancelled = (uint64_t)random_i64(rng),
         .jobs_failed = (uint64_t)random_i64(rng),
         .jobs_rejected = (uint64_t)random_i64(rng),
+        .jobs_orphaned = (uint64_t)random_i64(rng),
         .batch_sequences = (uint64_t)random_i64(rng),
         .batch_max = (uint32_t)(rng_next(rng) >> (32 + rng_below(rng, 32))),
         .cancel_steps_max = (uint32_t)(rng_next(rng) >> (32 + rng_below(rng, 32))),
@@ -132,6 +133,7 @@ static void assert_same_load(const struct worker_load *a, const struct worker_lo
     assert_true(a->jobs_cancelled == b->jobs_cancelled);
     assert_true(a->jobs_failed == b->jobs_failed);
     assert_true(a->jobs_rejected == b->jobs_rejected);
+    assert_true(a->jobs_orphaned == b->jobs_orphaned);
     assert_true(a->batch_sequences == b->batch_sequences);
     assert_true(a->batch_max == b->batch_max);
     assert_true(a->cancel_steps_max == b->cancel_steps_max);

@@ -78,7 +78,7 @@ static void an_invalid_id_is_never_bound(void **state) {
     session_bind(&table, "not valid", "w1", 7, 0);
     session_bind(&table, "", "w1", 7, 0);
     assert_null(session_find(&table, "not valid", 0));
-    assert_false(session_drop(&table, "", 0));
+    assert_false(session_drop(&table, "", 0, 0));
     assert_int_equal(table.stats.created, 0);
     session_table_release(&table);
 }
@@ -175,12 +175,12 @@ static void a_dropped_session_is_gone_at_once(void **state) {
     struct session_table table;
     init(&table, 3);
     session_bind(&table, "a", "w", 1, 0);
-    assert_true(session_drop(&table, "a", 1));
-    assert_false(session_drop(&table, "a", 1));
+    assert_true(session_drop(&table, "a", 0, 1));
+    assert_false(session_drop(&table, "a", 0, 1));
     assert_null(session_find(&table, "a", 1));
     assert_int_equal(table.stats.dropped, 1);
     session_bind(&table, "b", "w", 1, 2);
-    assert_false(session_drop(&table, "b", 2 + TTL_MS)); /* it expired: there is none */
+    assert_false(session_drop(&table, "b", 0, 2 + TTL_MS)); /* it expired: there is none */
     assert_int_equal(table.stats.expired, 1);
     assert_conserved(&table);
     session_table_release(&table);
@@ -294,7 +294,7 @@ static void check_step(struct session_table *table, struct model *model, struct 
         session_bind(table, id, worker, generation, now_ms);
         model_bind(model, at, generation, now_ms);
     } else if (kind < 95) {
-        assert_int_equal(session_drop(table, id, now_ms), model_alive(model, at, now_ms));
+        assert_int_equal(session_drop(table, id, 0, now_ms), model_alive(model, at, now_ms));
         model->generation[at] = 0;
     } else if (kind < 96) {
         session_purge_worker(table, generation);
@@ -332,6 +332,119 @@ static void random_use_agrees_with_a_plain_model(void **state) {
     }
 }
 
+static struct session_word word(const char *id, const char *worker_id, uint64_t generation, int64_t used_ms,
+                                int64_t stamp) {
+    return (struct session_word){id, worker_id, generation, used_ms, stamp};
+}
+
+static bool adopt(struct session_table *table, struct session_word said, int64_t now_ms) {
+    return session_adopt(table, &said, now_ms);
+}
+
+static void of_two_uses_the_one_with_the_greater_stamp_counts(void **state) {
+    (void)state;
+    struct session_table table;
+    init(&table, 8);
+    session_bind(&table, "a", "w-1", 1, 1000);
+    session_stamp(&table, "a", 50, 1000);
+    assert_false(adopt(&table, word("a", "w-2", 2, 999, 49), 1000));
+    assert_false(adopt(&table, word("a", "w-2", 2, 999, 50), 1000));
+    assert_at(&table, "a", "w-1", 1000);
+    assert_true(adopt(&table, word("a", "w-2", 2, 999, 51), 1000));
+    assert_at(&table, "a", "w-2", 1000);
+    assert_int_equal(table.stats.adopted, 1);
+    assert_conserved(&table);
+    session_table_release(&table);
+}
+
+static void an_adopted_session_lives_from_its_last_use_and_not_from_the_message(void **state) {
+    (void)state;
+    struct session_table table;
+    init(&table, 8);
+    assert_true(adopt(&table, word("a", "w-1", 1, 1000, 5), 1000 + TTL_MS - 1));
+    session_expire(&table, 1000 + TTL_MS - 1);
+    assert_int_equal(table.stats.active, 1);
+    session_expire(&table, 1000 + TTL_MS);
+    assert_int_equal(table.stats.active, 0);
+    assert_false(adopt(&table, word("b", "w-1", 1, 1000, 6), 1000 + TTL_MS)); /* it is over already */
+    assert_false(adopt(&table, word("no id", "w-1", 1, 2000, 6), 2000));
+    assert_conserved(&table);
+    session_table_release(&table);
+}
+
+static void sessions_expire_in_the_order_of_use_however_they_came(void **state) {
+    (void)state;
+    static const int64_t used[] = {700, 100, 900, 300, 500};
+    struct session_table table;
+    init(&table, 8);
+    for (size_t i = 0; i < ARRAY_LEN(used); i++) {
+        const char id[] = {(char)('a' + i), '\0'};
+        assert_true(adopt(&table, word(id, "w-1", 1, used[i], (int64_t)i + 1), 1000));
+    }
+    session_bind(&table, "f", "w-1", 1, 1000);
+    for (int64_t now_ms = 0; now_ms <= 1000; now_ms += 100) {
+        size_t left = now_ms < 1000;
+        for (size_t i = 0; i < ARRAY_LEN(used); i++)
+            left += used[i] > now_ms;
+        session_expire(&table, now_ms + TTL_MS);
+        assert_int_equal(table.stats.active, left);
+    }
+    session_table_release(&table);
+}
+
+static void what_was_dropped_is_not_brought_back_by_words_from_before(void **state) {
+    (void)state;
+    struct session_table table;
+    init(&table, 8);
+    session_bind(&table, "a", "w-1", 1, 0);
+    session_stamp(&table, "a", 50, 0);
+    assert_true(session_drop(&table, "a", 40, 0)); /* said by a slower clock: it is dropped all the same */
+    assert_false(adopt(&table, word("a", "w-1", 1, 0, 50), 0));
+    assert_true(adopt(&table, word("a", "w-1", 1, 0, 51), 0)); /* it was used again since */
+    assert_false(session_drop(&table, "b", 60, 0)); /* not known here: the word may be on its way */
+    assert_false(adopt(&table, word("b", "w-1", 1, 0, 60), 0));
+    session_table_release(&table);
+}
+
+static void a_drop_is_remembered_until_enough_others_came(void **state) {
+    (void)state;
+    struct session_table table;
+    init(&table, 8);
+    session_drop(&table, "a", 10, 0);
+    for (int i = 1; i < SESSION_DROPS_KEPT; i++) {
+        char id[16];
+        snprintf(id, sizeof(id), "x%d", i);
+        session_drop(&table, id, 10, 0);
+    }
+    assert_false(adopt(&table, word("a", "w-1", 1, 0, 10), 0));
+    session_drop(&table, "one-more", 10, 0);
+    assert_true(adopt(&table, word("a", "w-1", 1, 0, 10), 0));
+    session_table_release(&table);
+}
+
+static void each_use_is_told_once_and_an_adopted_one_never(void **state) {
+    (void)state;
+    struct session_table table;
+    init(&table, 8);
+    for (int i = 0; i < 3; i++) {
+        const char id[] = {(char)('a' + i), '\0'};
+        session_bind(&table, id, "w-1", 1, i);
+        session_stamp(&table, id, 10 + i, i);
+    }
+    session_stamp(&table, "a", 20, 3);                         /* once more */
+    session_stamp(&table, "unknown", 21, 3);                   /* nothing */
+    assert_true(adopt(&table, word("b", "w-2", 2, 3, 30), 3)); /* another controller was later */
+    assert_string_equal(session_take_untold(&table)->id, "c");
+    const struct session *last = session_take_untold(&table);
+    assert_string_equal(last->id, "a");
+    assert_true(last->stamp == 20);
+    assert_null(session_take_untold(&table));
+    session_stamp(&table, "a", 40, 4);
+    session_drop(&table, "a", 50, 4);
+    assert_null(session_take_untold(&table));
+    session_table_release(&table);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_are_1_to_128_plain_characters),
@@ -349,6 +462,12 @@ int main(void) {
         cmocka_unit_test(a_table_of_one_works),
         cmocka_unit_test(released_tables_are_zeroed_and_may_be_released_again),
         cmocka_unit_test(random_use_agrees_with_a_plain_model),
+        cmocka_unit_test(of_two_uses_the_one_with_the_greater_stamp_counts),
+        cmocka_unit_test(an_adopted_session_lives_from_its_last_use_and_not_from_the_message),
+        cmocka_unit_test(sessions_expire_in_the_order_of_use_however_they_came),
+        cmocka_unit_test(what_was_dropped_is_not_brought_back_by_words_from_before),
+        cmocka_unit_test(a_drop_is_remembered_until_enough_others_came),
+        cmocka_unit_test(each_use_is_told_once_and_an_adopted_one_never),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
