@@ -61,7 +61,7 @@ static void end_probe(struct probe *probe, enum status status) {
 
 /* Waiting in the worker's queue says nothing about its health. */
 static enum status status_of_timeout(const struct probe *probe) {
-    if (!transport_is_up(probe->controller->transport))
+    if (!controller_heard_since(probe->controller, clock_ms() - PROBE_LIMIT_MS))
         return STATUS_NATS_ERROR;
     return probe->accepted && !probe->started ? STATUS_WORKER_OVERLOADED : STATUS_WORKER_TIMEOUT;
 }

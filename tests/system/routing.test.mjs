@@ -12,6 +12,7 @@ const textOf = (completion) => completion.choices[0].message.content;
 const SICK_FIRST = ['--strategy', 'weighted_random', '--weight', 'sick=1', '--weight', 'well=0'];
 /** Every retry that a test is about is made: the budget is not its subject. */
 const RETRIES = ['--retry-budget-percent', 100];
+const OPENS_SOON = ['--failure-threshold', 3, '--breaker-timeout-ms', 600];
 const SLOW = ['--fake-step-us', 20000];
 
 /** A cluster where nothing ever fails: it tells what the right text of a request is. */
@@ -171,7 +172,7 @@ test('routing_05_a_breaker_is_half_open_after_its_time_and_closes_once_probes_su
     // Three failures open it, the fourth job is a probe that fails, all later ones succeed.
     workers: {sick: ['--fake-fault', 'fail at 0', '--fake-fault-jobs', 4], well: []},
     // Without probes of the controller's own, so that clients' requests are the probes.
-    controller: [...SICK_FIRST, ...RETRIES, '--failure-threshold', 3, '--breaker-timeout-ms', 600, '--no-breaker-probe'],
+    controller: [...SICK_FIRST, ...RETRIES, ...OPENS_SOON, '--no-breaker-probe'],
   });
   const becomes = (state) =>
     until(`the breaker is ${state}`, limit(5000), async () => (await parts.breaker('sick')).state === state);
@@ -193,14 +194,20 @@ test('routing_05_a_breaker_is_half_open_after_its_time_and_closes_once_probes_su
   await parts.stop();
 });
 
-test('routing_05_probes_of_the_controller_close_a_breaker_without_a_request', async (t) => {
+test('routing_05_probes_of_the_controller_close_a_breaker_and_no_request_pays_for_one', async (t) => {
   const parts = await Parts.start(t, {
-    workers: {sick: ['--fake-fault', 'fail at 0', '--fake-fault-jobs', 3], well: []},
-    controller: [...SICK_FIRST, ...RETRIES, '--failure-threshold', 3, '--breaker-timeout-ms', 600],
+    workers: {sick: ['--fake-fault', 'fail at 0', '--fake-fault-jobs', 4], well: []},
+    controller: [...SICK_FIRST, ...RETRIES, ...OPENS_SOON],
   });
   for (let i = 0; i < 3; i++) await parts.api.ask(`failure ${i}`);
-  assert.equal((await parts.breaker('sick')).openings, 1);
-  await until('it is closed', limit(8000), async () => (await parts.breaker('sick')).state === 'CLOSED');
+  assert.equal((await parts.breaker('sick')).state, 'OPEN');
+  // The fourth job fails, too.
+  await until('it is closed again', limit(10000), async () => {
+    const record = await recordOf(parts.api, (await parts.api.ask('meanwhile')).id);
+    assert.equal(record.retryCount, 0);
+    return (await parts.breaker('sick')).state === 'CLOSED';
+  });
+  assert.equal((await parts.breaker('sick')).openings, 2);
   const {id} = await parts.api.ask('as before');
   assert.equal((await recordOf(parts.api, id)).selectedWorker, 'sick');
   await parts.stop();
