@@ -6,7 +6,8 @@ import {after, before, test} from 'node:test';
 
 import {ROOT, mlxdEnd, serve} from './lib/cluster.mjs';
 import {readStream} from './lib/http.mjs';
-import {Parts, end, startController} from './lib/parts.mjs';
+import {Liar} from './lib/liar.mjs';
+import {Parts, end, hasOnline, startController} from './lib/parts.mjs';
 import {limit, until} from './lib/wait.mjs';
 
 const user = (content) => [{role: 'user', content}];
@@ -75,6 +76,16 @@ async function hold(api) {
 }
 
 const started = (t, ...args) => Parts.start(t, ...args);
+
+/** The reply of a request whose only worker answers its job with these events. */
+async function liedTo(t, ...events) {
+  const cluster = await started(t, {controller: ['--max-retries', 0, ...NO_WAIT]});
+  const liar = await Liar.start(t, cluster.natsPort, 'liar', () => events);
+  await hasOnline(cluster.api, 'liar');
+  const reply = await cluster.api.post({messages: user('hello')});
+  assert.equal(liar.jobs, 1);
+  return reply;
+}
 
 /** How a client comes to each error: gives the reply. */
 const CAUSES = {
@@ -187,6 +198,11 @@ const CAUSES = {
     });
     return hung.api.post({messages: user('hello')});
   },
+  PROTOCOL_ERROR: (t) =>
+    liedTo(t, {k: 'a'}, {k: 's', p: 5}, {k: 't', i: 0, id: 1, t: 'a'}, {k: 't', i: 2, id: 1, t: 'c'}),
+  // The controller gives no job to a worker that says so in time; this one had just said that it is ready.
+  MODEL_NOT_LOADED: (t) => liedTo(t, {k: 'e', c: 'MODEL_NOT_LOADED', m: 'it is still being loaded'}),
+  MODEL_LOAD_FAILED: (t) => liedTo(t, {k: 'e', c: 'MODEL_LOAD_FAILED', m: 'its file is broken'}),
   async DEADLINE_EXCEEDED() {
     const reply = await parts.api.post(long, {headers: {'x-request-timeout-ms': '200'}});
     assert.equal(reply.json.error.context.timeoutMs, 200);
@@ -224,9 +240,6 @@ const SEEN_ELSEWHERE = {
 const NOT_CAUSED = {
   REQUEST_TIMEOUT: 'takes 30 s, which no option shortens; the unit tests of the HTTP server have it',
   INTERNAL_ERROR: 'needs a defect, or a machine without memory',
-  MODEL_LOAD_FAILED: 'a model that is not loaded gets no job; serve.test.mjs has a worker that ends with it',
-  PROTOCOL_ERROR: 'needs a worker that breaks the protocol',
-  MODEL_NOT_LOADED: 'a worker is only asked for models that it has announced',
 };
 
 function assertRow(code, reply) {
