@@ -171,6 +171,7 @@ test('routing_05_a_breaker_is_half_open_after_its_time_and_closes_once_probes_su
   const parts = await Parts.start(t, {
     // Three failures open it, the fourth job is a probe that fails, all later ones succeed.
     workers: {sick: ['--fake-fault', 'fail at 0', '--fake-fault-jobs', 4], well: []},
+    // Without probes of the controller's own, so that clients' requests are the probes.
     controller: [...SICK_FIRST, ...RETRIES, ...OPENS_SOON, '--no-breaker-probe'],
   });
   const becomes = (state) =>
@@ -191,21 +192,25 @@ test('routing_05_a_breaker_is_half_open_after_its_time_and_closes_once_probes_su
   assert.equal((await parts.breaker('sick')).state, 'CLOSED');
   assert.equal((await ask('as before')).selectedWorker, 'sick');
   await parts.stop();
+});
 
-  // By probes of the controller's own: no request pays for the fourth job, which fails, too.
-  const spared = await Parts.start(t, {
+test('routing_05_probes_of_the_controller_close_a_breaker_and_no_request_pays_for_one', async (t) => {
+  const parts = await Parts.start(t, {
     workers: {sick: ['--fake-fault', 'fail at 0', '--fake-fault-jobs', 4], well: []},
     controller: [...SICK_FIRST, ...RETRIES, ...OPENS_SOON],
   });
-  for (let i = 0; i < 3; i++) await spared.api.ask(`failure ${i}`);
-  assert.equal((await spared.breaker('sick')).state, 'OPEN');
+  for (let i = 0; i < 3; i++) await parts.api.ask(`failure ${i}`);
+  assert.equal((await parts.breaker('sick')).state, 'OPEN');
+  // The fourth job fails, too.
   await until('it is closed again', limit(10000), async () => {
-    const record = await recordOf(spared.api, (await spared.api.ask('meanwhile')).id);
+    const record = await recordOf(parts.api, (await parts.api.ask('meanwhile')).id);
     assert.equal(record.retryCount, 0);
-    return (await spared.breaker('sick')).state === 'CLOSED';
+    return (await parts.breaker('sick')).state === 'CLOSED';
   });
-  assert.equal((await spared.breaker('sick')).openings, 2);
-  await spared.stop();
+  assert.equal((await parts.breaker('sick')).openings, 2);
+  const {id} = await parts.api.ask('as before');
+  assert.equal((await recordOf(parts.api, id)).selectedWorker, 'sick');
+  await parts.stop();
 });
 
 test('routing_06_each_time_limit_ends_the_request_with_504_and_frees_what_it_held', async (t) => {
