@@ -153,8 +153,8 @@ static void write_fields(struct buf *out, const struct breaker *breaker, int64_t
 /* What a worker's breakers come to: of its own and its models' the one that keeps most away, of equals that
  * with more failures. */
 static const struct breaker *worst_of(const struct registry_worker *worker) {
-    static const int severity[] = {[BREAKER_FORCED_CLOSED] = 0,
-                                   [BREAKER_CLOSED] = 1,
+    static const int severity[] = {[BREAKER_CLOSED] = 0,
+                                   [BREAKER_FORCED_CLOSED] = 1,
                                    [BREAKER_HALF_OPEN] = 2,
                                    [BREAKER_OPEN] = 3,
                                    [BREAKER_FORCED_OPEN] = 4};
@@ -244,7 +244,15 @@ static void act(struct controller *controller, struct registry_worker *worker, c
     peers_note_breaker(controller, breaker, true);
 }
 
-/* `root` is the body: {"action":"open","model":"name"}; without a model the worker's own breaker is meant. */
+/* The worker's own and those of all its models. */
+static void act_on_all(struct controller *controller, struct registry_worker *worker, enum action action) {
+    act(controller, worker, NULL, &worker->breaker, action);
+    for (size_t i = 0; i < worker->info.model_count; i++)
+        act(controller, worker, worker->info.models[i].name, &worker->models[i].breaker, action);
+}
+
+/* `root` is the body: {"action":"open","model":"name"}; without a model all breakers of the worker are meant.
+ */
 static enum status set_breaker(struct controller *controller, const char *worker_id, const json_t *root,
                                struct error *error) {
     struct registry_worker *worker = registry_find(&controller->registry, worker_id);
@@ -263,7 +271,10 @@ static enum status set_breaker(struct controller *controller, const char *worker
     if (name && !model)
         return error_set(error, STATUS_MODEL_NOT_FOUND, "model", "worker %s does not serve the model \"%s\"",
                          worker_id, name);
-    act(controller, worker, name, model ? &model->breaker : &worker->breaker, action);
+    if (model)
+        act(controller, worker, name, &model->breaker, action);
+    else
+        act_on_all(controller, worker, action);
     return STATUS_OK;
 }
 

@@ -28,5 +28,5 @@ void breakers_write(struct buf *out, const struct controller *controller);
 /* GET /api/controller/circuit-breakers: the same. */
 void breakers_api_list(struct controller *controller, struct http_exchange *exchange, const char *rest);
 /* POST /api/controller/circuit-breakers/ID {"action":"open"|"close"|"reset","model":"name"}; without "model"
- * it is the worker's own breaker. */
+ * it is all breakers of the worker. */
 void breakers_api_set(struct controller *controller, struct http_exchange *exchange, const char *rest);

@@ -69,7 +69,7 @@ const selected = async (api) =>
   (await api.get('/api/controller/requests?state=ended&limit=1')).requests[0].selectedWorker;
 
 test('a_breaker_that_opens_at_one_controller_is_open_at_the_other_within_two_heartbeats', async (t) => {
-  const site = await Site.start(t, ['alpha', 'beta', 'gamma'], '--failure-threshold', 3);
+  const site = await Site.start(t, ['alpha', 'beta', 'gamma'], '--failure-threshold', 3, '--no-retry');
   const [one, two] = await site.two();
   const openOf = async (api) => {
     const isOpen = ([, worker]) => worker.models['tiny-chat'].state === 'OPEN';
