@@ -214,8 +214,7 @@ static void a_controller_that_starts_learns_forced_breakers_and_sessions(void **
         200);
     cluster_start_controller(&cluster, 1);
     int newest = cluster.others[1].port;
-    wait_for(&cluster, newest, "/api/controller/circuit-breakers",
-             "\"worker-2\":{\"state\":\"FORCED_CLOSED\"");
+    wait_for(&cluster, newest, "/api/controller/circuit-breakers", "\"worker\":{\"state\":\"FORCED_CLOSED\"");
     int64_t end_ms = clock_ms() + SOON_MS;
     while (metric(&cluster, newest, "sessionsAdopted") < 20)
         assert_true(clock_ms() < end_ms);

@@ -89,7 +89,7 @@ test('a_breaker_that_opens_at_one_controller_is_open_at_the_other_within_two_hea
 test('an_operators_word_at_one_controller_holds_at_all_and_outlives_the_one_it_was_said_to', async (t) => {
   const site = await Site.start(t, ['alpha', 'beta']);
   const [one, two] = await site.two();
-  const stateOf = async (api) => (await breakersOf(api)).alpha.state;
+  const stateOf = async (api) => (await breakersOf(api)).alpha.worker.state;
   const set = (api, action) =>
     api.send({method: 'POST', path: '/api/controller/circuit-breakers/alpha', body: {action}});
   assert.equal((await set(one.api, 'open')).status, 200);
