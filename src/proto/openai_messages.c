@@ -159,14 +159,13 @@ static int append_to_buf(const char *text, size_t len, void *arg) {
     return 0;
 }
 
-/* Nothing when the value is absent. */
+/* Nothing when the value is absent. Strings are escaped by the library, as they will be by the worker that
+ * reads them, so that a text stays the same byte for byte. */
 static void write_member(struct buf *out, const char *key, const json_t *value) {
     if (!value)
         return;
     buf_append_str(out, key);
-    if (json_is_string(value))
-        buf_append_json(out, json_string_value(value), json_string_length(value));
-    else if (json_dump_callback(value, append_to_buf, out, JSON_COMPACT | JSON_ENCODE_ANY) != 0)
+    if (json_dump_callback(value, append_to_buf, out, JSON_COMPACT | JSON_ENCODE_ANY) != 0)
         out->failed = true; /* memory is out */
 }
 
