@@ -150,7 +150,7 @@ test('of_two_controllers_on_one_port_the_one_that_drains_leaves_new_connections_
 /** Every breaker is closed and nothing was held against a worker. */
 async function assertNobodyIsBlamed(parts) {
   for (const [id, worker] of Object.entries(await parts.api.get('/api/controller/circuit-breakers'))) {
-    for (const breaker of [worker, ...Object.values(worker.models)]) {
+    for (const breaker of [worker.worker, ...Object.values(worker.models)]) {
       assert.equal(breaker.state, 'CLOSED', id);
       assert.equal(breaker.outcomes.failure, 0, `${id}: ${breaker.lastFailure}`);
       assert.equal(breaker.failureCount, 0, id);

@@ -123,7 +123,7 @@ export class Parts {
 
   /** The breaker of the model on that worker, which is what a failing engine opens. */
   async breaker(id) {
-    return (await this.api.get('/api/controller/circuit-breakers'))[id];
+    return (await this.api.get('/api/controller/circuit-breakers'))[id].models['tiny-chat'];
   }
 
   /** Once every worker has no job and the controller no lease. */
