@@ -28,13 +28,26 @@ void hist_clear(struct hist *hist) {
     *hist = (struct hist){0};
 }
 
+static void add_sum(struct hist *hist, uint64_t value) {
+    if (__builtin_add_overflow(hist->sum, value, &hist->sum))
+        hist->sum = UINT64_MAX;
+}
+
 void hist_add(struct hist *hist, uint64_t value) {
     hist->counts[bucket_of(value)]++;
     hist->total++;
-    if (__builtin_add_overflow(hist->sum, value, &hist->sum))
-        hist->sum = UINT64_MAX;
+    add_sum(hist, value);
     if (value > hist->max)
         hist->max = value;
+}
+
+void hist_merge(struct hist *into, const struct hist *from) {
+    for (size_t i = 0; i < HIST_BUCKETS; i++)
+        into->counts[i] += from->counts[i];
+    into->total += from->total;
+    add_sum(into, from->sum);
+    if (from->max > into->max)
+        into->max = from->max;
 }
 
 uint64_t hist_percentile(const struct hist *hist, double percent) {

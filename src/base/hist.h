@@ -15,6 +15,8 @@ struct hist {
 
 void hist_clear(struct hist *hist);
 void hist_add(struct hist *hist, uint64_t value);
+/* As if all values of `from` were added to `into`. */
+void hist_merge(struct hist *into, const struct hist *from);
 /* The value at `percent` (0..100): an upper bound of its bucket, never above the maximum seen; 0 when empty.
  */
 uint64_t hist_percentile(const struct hist *hist, double percent);

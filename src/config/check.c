@@ -47,6 +47,9 @@ static enum status check_worker(const struct config *config, struct error *error
         return REFUSE("cluster.worker.batch_tokens",
                       "must be at least cluster.worker.continuous_batching.max_batch_size, %lld",
                       (long long)config->worker.max_batch_size);
+    if (config->worker.min_batch_size > config->worker.max_batch_size)
+        return REFUSE("cluster.worker.continuous_batching.min_batch_size",
+                      "must not be more than max_batch_size, %lld", (long long)config->worker.max_batch_size);
     return STATUS_OK;
 }
 

@@ -120,7 +120,13 @@ struct config {
         int64_t gpu_layers;
         enum cache_kind cache_type;
         int64_t max_batch_size; /* slots */
-        int64_t max_depth;      /* queue */
+        int64_t min_batch_size;
+        int64_t batch_timeout_ms;
+        bool adaptive_timeout;
+        int64_t max_depth; /* queue; so are the next three */
+        int64_t priority_levels;
+        bool reject_when_full;
+        int64_t aging_ms;
         int64_t drain_timeout_ms;
         int64_t fake_step_us;
         int64_t fake_prompt_token_us;

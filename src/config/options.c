@@ -232,8 +232,28 @@ const struct option option_table[] = {
         "bound."),
     INT("cluster.worker.continuous_batching.max_batch_size", "max-batch-size", 0, worker.max_batch_size, "8",
         1, 256, "sequences", "Sequences that a model computes at once."),
+    INT("cluster.worker.continuous_batching.min_batch_size", "min-batch-size", 0, worker.min_batch_size, "1",
+        1, 256, "jobs",
+        "An idle model begins only when so many jobs are there, or batch_timeout_ms is over. 1: at once, "
+        "which "
+        "is best for nearly everybody, since later jobs join the batch that runs."),
+    INT("cluster.worker.continuous_batching.batch_timeout_ms", "batch-timeout-ms", 0, worker.batch_timeout_ms,
+        "50", 0, 1000, "ms", "Longest wait of the first job for others; with min_batch_size above 1."),
+    BOOL("cluster.worker.continuous_batching.adaptive_timeout", "adaptive-timeout", worker.adaptive_timeout,
+         "true",
+         "Wait no longer than twice the time in which the missing jobs should come, and not at all when they "
+         "come too rarely."),
     INT("cluster.worker.request_queue.max_depth", "max-depth", 0, worker.max_depth, "100", 0, 100000, "jobs",
         "Jobs that may wait for a place in the batch; more are sent elsewhere or refused."),
+    INT("cluster.worker.request_queue.priority_levels", "priority-levels", 0, worker.priority_levels, "3", 1,
+        3, "levels",
+        "Levels of priority that the queue tells apart. 2: low counts as medium; 1: all are equal."),
+    BOOL(
+        "cluster.worker.request_queue.reject_when_full", "reject-when-full", worker.reject_when_full, "true",
+        "A full queue refuses newcomers. When off, the youngest job of the lowest level below the newcomer's "
+        "gives way and is sent elsewhere."),
+    INT("cluster.worker.request_queue.aging_ms", "aging-ms", 0, worker.aging_ms, "10000", 100, HOUR, "ms",
+        "A job that has waited so long counts one level higher, with twice that two, and so on."),
     INT("cluster.worker.fake.step_us", "fake-step-us", 0, worker.fake_step_us, "1000", 0, 60000000, "us",
         "Time of one step of the fake engine."),
     INT("cluster.worker.fake.prompt_token_us", "fake-prompt-token-us", 0, worker.fake_prompt_token_us, "0", 0,

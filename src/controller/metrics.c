@@ -204,6 +204,19 @@ static uint64_t breaker_opened_of(const struct registry_worker *worker) {
     return worker->breaker.opened;
 }
 
+static uint64_t queued_on(const struct registry_worker *worker) {
+    return (uint64_t)worker->info.load.queued;
+}
+static uint64_t rejected_by(const struct registry_worker *worker) {
+    return (uint64_t)worker->info.load.queue.rejected;
+}
+static uint64_t evicted_by(const struct registry_worker *worker) {
+    return (uint64_t)worker->info.load.queue.evicted;
+}
+static uint64_t expired_on(const struct registry_worker *worker) {
+    return (uint64_t)worker->info.load.queue.expired;
+}
+
 static void expose_workers(struct buf *out, const struct registry *registry) {
     static const struct {
         const char *name, *type, *help;
@@ -217,6 +230,14 @@ static void expose_workers(struct buf *out, const struct registry *registry) {
          "0 closed, 1 open, 2 half open, 3 forced open, 4 forced closed.", breaker_state_of},
         {"mlx_controller_worker_breaker_opened_total", "counter",
          "Times the worker's circuit breaker opened.", breaker_opened_of},
+        {"mlx_controller_worker_queued_jobs", "gauge",
+         "Jobs of all controllers that wait for a slot of the worker.", queued_on},
+        {"mlx_controller_worker_queue_rejected_total", "counter",
+         "Jobs of all controllers that the worker refused because its queue was full.", rejected_by},
+        {"mlx_controller_worker_queue_evicted_total", "counter",
+         "Jobs of all controllers that gave way in its full queue to others of higher priority.", evicted_by},
+        {"mlx_controller_worker_queue_expired_total", "counter",
+         "Jobs of all controllers whose time was over while they waited in its queue.", expired_on},
     };
     expose_worker_states(out, registry);
     for (size_t m = 0; m < ARRAY_LEN(metrics) && registry->count > 0; m++) {

@@ -120,6 +120,15 @@ static void write_text(struct buf *out, const char *key, const char *text) {
         buf_printf(out, "%snull", key);
 }
 
+static void write_count(struct buf *out, const char *key, int64_t count) {
+    if (count >= 0) {
+        json_append_int(out, key, count);
+        return;
+    }
+    buf_append_str(out, key);
+    buf_append_str(out, "null");
+}
+
 static void write_ms(struct buf *out, const char *key, int64_t us) {
     if (us >= 0)
         buf_printf(out, "%s%.3f", key, (double)us / 1000);
@@ -212,6 +221,8 @@ void record_write(struct buf *out, const struct record *record) {
     write_error(out, record);
     json_append_int(out, ",\"waitedMs\":", record->waited_ms);
     write_ms(out, ",\"queueMs\":", record->queue_us);
+    write_count(out, ",\"queuePosition\":", record->queue_position);
+    write_count(out, ",\"queueEstimateMs\":", record->queue_wait_ms);
     write_ms(out, ",\"firstTokenMs\":", record->first_token_us);
     write_ms(out, ",\"interTokenMs\":", record->inter_token_us);
     json_append_int(out, ",\"promptTokens\":", record->usage.prompt_tokens);

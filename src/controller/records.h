@@ -67,6 +67,8 @@ struct record {
     int64_t waited_ms; /* in the waiting room */
     /* -1: it did not come to that. */
     int64_t queue_us;       /* of the newest try, from the job's sending until it had its slot */
+    int32_t queue_position; /* of the newest try, as the worker told it when it accepted the job */
+    int64_t queue_wait_ms;  /* likewise: the worker's estimate */
     int64_t first_token_us; /* from the request's arrival */
     int64_t inter_token_us; /* mean of the newest try */
     struct usage usage;

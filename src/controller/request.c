@@ -71,6 +71,8 @@ struct request *request_begin(struct controller *controller, struct http_exchang
     request->begun_us = clock_us();
     request->begun_wall_ms = clock_wall_ms();
     request->queue_us = -1;
+    request->queue_position = -1;
+    request->queue_wait_ms = -1;
     if (controller_client_id(exchange))
         snprintf(request->client_id, sizeof(request->client_id), "%s", controller_client_id(exchange));
     request->total_limit_ms = total_limit_ms;
@@ -269,6 +271,8 @@ enum request_event request_act_send(struct request *request) {
     request->try_begun_ms = clock_ms();
     request->sent_us = clock_us();
     request->queue_us = -1;
+    request->queue_position = -1;
+    request->queue_wait_ms = -1;
     struct wire_job job = {.attempt = request->attempt,
                            .remaining_ms = remaining_ms(request) > 1 ? remaining_ms(request) : 1,
                            .now_s = request->reply.created_s,
@@ -296,6 +300,8 @@ enum request_event request_act_send(struct request *request) {
 /* It waits in the worker's queue now. Waiting is limited by the deadline alone: it says nothing about the
  * worker's health, which its heartbeats tell. */
 enum request_event request_act_note_accepted(struct request *request) {
+    request->queue_position = request->event->position;
+    request->queue_wait_ms = request->event->wait_ms;
     request_bind_session(request);
     breakers_renew(request->controller, &request->lease, &request->ticket, remaining_ms(request));
     request_limit_silence(request, 0);

@@ -66,7 +66,9 @@ struct request {
     char worker_id[WORKER_ID_MAX + 1]; /* kept when its lease is given back */
     int64_t try_begun_ms;
     int64_t sent_us;
-    int64_t queue_us; /* from there until the job had its slot; -1 before */
+    int64_t queue_us;       /* from there until the job had its slot; -1 before */
+    int32_t queue_position; /* on the worker, when it accepted the job; -1: not told */
+    int64_t queue_wait_ms;  /* the worker's estimate then; likewise */
     int64_t try_first_token_us;
     int64_t last_heard_ms;
     int64_t try_limit_ms; /* how long the worker may be silent now; 0: not limited */

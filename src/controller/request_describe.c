@@ -39,6 +39,8 @@ void request_describe(struct request *request, struct record *out) {
         .breaker_trips = request->breaker_trips,
         .waited_ms = room_waited_ms(request),
         .queue_us = request->queue_us,
+        .queue_position = request->queue_position,
+        .queue_wait_ms = request->queue_wait_ms,
         .first_token_us = request->first_token_us ? request->first_token_us - request->begun_us : -1,
         .inter_token_us = mean_inter_token_us(request, now_us),
         .usage = request->usage,

@@ -38,8 +38,8 @@ struct chat_request {
     int32_t max_tokens;        /* > 0; or 0: until the context is full */
     char *stop[CHAT_STOP_MAX]; /* owned */
     size_t stop_count;
-    enum chat_priority priority;
-    char *session_id; /* owned or NULL */
+    enum chat_priority priority; /* when the client says nothing: of what is streamed MEDIUM, else HIGH */
+    char *session_id;            /* owned or NULL */
     /* What a worker must be able to do to get it, each once; the controller's, never on the wire. */
     char *required_skills[CHAT_SKILLS_MAX]; /* owned */
     size_t required_skill_count;

@@ -22,7 +22,8 @@ enum {
  * tool; content string or array of text parts, for assistants also null beside tool_calls; name; tool_call_id
  * of tools), stream, stream_options.include_usage, temperature, top_p, top_k, min_p, seed, max_tokens,
  * max_completion_tokens (wins), stop (string or array), presence_penalty, frequency_penalty, priority (0..2
- * or "high" | "medium" | "low"), session_id, prompt_cache_key, n (only 1). */
+ * or "high" | "medium" | "low"; without it medium for a stream, else high), session_id, prompt_cache_key, n
+ * (only 1). */
 MUST_USE enum status openai_read_chat(const char *body, size_t len, uint64_t seed_default,
                                       struct chat_request *request, struct error *error);
 

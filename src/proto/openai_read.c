@@ -203,9 +203,10 @@ static bool read_session(struct reading *reading) {
     return true;
 }
 
+/* After read_stream. Who does not stream has a shorter limit and sees nothing before the last token. */
 static bool read_priority(struct reading *reading) {
     const json_t *value = json_present(reading->body, "priority");
-    int64_t number = CHAT_PRIORITY_MEDIUM;
+    int64_t number = reading->chat->stream ? CHAT_PRIORITY_MEDIUM : CHAT_PRIORITY_HIGH;
     if (json_is_string(value)) {
         for (number = 0; number < CHAT_PRIORITY_COUNT; number++)
             if (json_is_text(value, chat_priority_name((enum chat_priority)number)))

@@ -123,6 +123,8 @@ struct wire_event {
     int32_t token;    /* TOKEN: the id in the model's vocabulary */
     const char *text; /* TOKEN, FINISHED: UTF-8, never cut in a character; need not end in NUL */
     size_t text_len;
+    int32_t position;          /* ACCEPTED: its place in the queue; 0: has a slot at once; -1: not told */
+    int64_t wait_ms;           /* ACCEPTED: estimate of its wait; -1: not known */
     int32_t prompt_tokens;     /* STARTED */
     enum finish_reason finish; /* FINISHED */
     struct usage usage;        /* FINISHED */

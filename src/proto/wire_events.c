@@ -1,7 +1,7 @@
 /* Events of jobs: the hot path. Keys are short, since a token's event is sent for every token.
  *
  *   {"v":1,"w":"worker-1","inc":"k3...","ev":[
- *     {"k":"a","r":"chatcmpl-x","a":1},                              accepted
+ *     {"k":"a","r":"chatcmpl-x","a":1,"position":3,"waitMs":250},    accepted; place in the queue, estimate
  *     {"k":"s","r":"chatcmpl-x","a":1,"p":12},                       started; prompt tokens
  *     {"k":"t","r":"chatcmpl-x","a":1,"i":0,"id":77,"t":"The"},      token; index, id, text
  *     {"k":"f","r":"chatcmpl-x","a":1,"i":9,"t":"","f":"stop","u":[12,9,0]},  finished; how many tokens, rest
@@ -56,6 +56,10 @@ void wire_events_add(struct buf *out, const struct wire_event *event) {
     json_append_int(out, ",\"a\":", event->attempt);
     switch (event->kind) {
     case WIRE_EVENT_ACCEPTED:
+        if (event->position >= 0)
+            json_append_int(out, ",\"position\":", event->position);
+        if (event->wait_ms >= 0)
+            json_append_int(out, ",\"waitMs\":", event->wait_ms);
         break;
     case WIRE_EVENT_STARTED:
         json_append_int(out, ",\"p\":", event->prompt_tokens);
@@ -101,6 +105,15 @@ static bool read_index(const json_t *object, struct wire_event *event, struct er
     if (!wire_take_int(object, "i", 0, INT32_MAX, &index, error))
         return false;
     event->index = (uint32_t)index;
+    return true;
+}
+
+static bool read_position(const json_t *object, struct wire_event *event, struct error *error) {
+    int64_t position;
+    if (!wire_take_int_or(object, "position", 0, INT32_MAX, -1, &position, error) ||
+        !wire_take_int_or(object, "waitMs", 0, INT64_MAX, -1, &event->wait_ms, error))
+        return false;
+    event->position = (int32_t)position;
     return true;
 }
 
@@ -150,7 +163,7 @@ static bool read_body(const json_t *object, struct wire_event *event, struct err
     int64_t prompt_tokens;
     switch (event->kind) {
     case WIRE_EVENT_ACCEPTED:
-        return true;
+        return read_position(object, event, error);
     case WIRE_EVENT_STARTED:
         if (!wire_take_int(object, "p", 0, INT32_MAX, &prompt_tokens, error))
             return false;

@@ -13,6 +13,7 @@
 #include "proto/json_read.h"
 #include "proto/json_write.h"
 #include "proto/wire.h"
+#include "proto/wire_queue.h"
 #include "proto/wire_read.h"
 #include "proto/wire_skills.h"
 
@@ -100,6 +101,7 @@ static void append_load(struct buf *out, const struct worker_load *load) {
         json_append_str(out, i ? "," : "", load_fields[i].key);
         json_append_int(out, ":", get_field(load, i));
     }
+    wire_append_queue(out, &load->queue);
     buf_append_char(out, '}');
 }
 
@@ -211,7 +213,7 @@ static bool take_load(const json_t *root, struct worker_load *load, struct error
             return false;
         set_field(load, i, value);
     }
-    return true;
+    return wire_take_queue(object, &load->queue, error);
 }
 
 static bool take_client(const json_t *object, struct worker_client *client, struct error *error) {

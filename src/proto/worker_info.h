@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/chat.h"
+
 enum {
     WORKER_ID_MAX = 64, /* bytes; [A-Za-z0-9_-]+ because it is a NATS subject token */
     WORKER_MODELS_MAX = 32,
@@ -72,6 +74,24 @@ struct worker_hardware {
     size_t gpu_count;
 };
 
+/* The queues of a worker, all models together. By level: 0 is the highest; with fewer levels than priorities
+ * the last ones stay 0. The waits are those of jobs that are over and had a slot, of the last one to two
+ * minutes. */
+struct worker_queue {
+    int64_t depth[CHAT_PRIORITY_COUNT];     /* jobs that wait */
+    int64_t oldest_ms[CHAT_PRIORITY_COUNT]; /* how long the oldest of them has waited */
+    int64_t enqueued;
+    int64_t rejected;  /* because slots and queue were full */
+    int64_t evicted;   /* gave way to one of a higher level */
+    int64_t expired;   /* their time was over while they waited */
+    int64_t cancelled; /* while they waited */
+    int64_t wait_mean_ms;
+    int64_t wait_p50_ms;
+    int64_t wait_p99_ms;
+    int64_t next_wait_ms; /* estimate for a job of low priority that comes now, of the model where it is
+                             longest; -1: not known */
+};
+
 /* Counters count since the start of the incarnation. */
 struct worker_load {
     int32_t running; /* slots in use */
@@ -93,6 +113,7 @@ struct worker_load {
     uint32_t batch_max;       /* most sequences in one step */
     uint32_t cancel_steps_max; /* most steps that ran between a cancel's arrival and its slot being free */
     int64_t rss_bytes;
+    struct worker_queue queue;
 };
 
 /* A controller that has jobs on the worker. */

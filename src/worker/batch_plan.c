@@ -2,36 +2,87 @@
 
 #include <assert.h>
 
-/* The slot in prefill that started first of those that started at `from` or later; -1 when there is none. */
-static int32_t next_prefill(const struct slot_view *views, size_t slots, uint64_t from) {
-    int32_t found = -1;
-    for (size_t i = 0; i < slots; i++) {
-        if (views[i].phase != SLOT_PREFILL || views[i].started < from)
+/* Of what is left for prompts, the part of the short ones; and how much shorter than the first prompt they
+ * are. */
+enum { SHORT_SHARE = 2, SHORT_TIMES = 2 };
+
+/* The prompts of a plan, as items in the order in which they started. */
+struct prompts {
+    const struct slot_view *views;
+    struct plan_item *items;
+    size_t count;
+};
+
+static int32_t left_of(const struct prompts *prompts, size_t i) {
+    return prompts->views[prompts->items[i].slot].prompt_left - prompts->items[i].count;
+}
+
+static void insert(struct prompts *prompts, int32_t slot) {
+    const struct slot_view *views = prompts->views;
+    size_t at = prompts->count++;
+    for (; at > 0 && views[prompts->items[at - 1].slot].started > views[slot].started; at--)
+        prompts->items[at] = prompts->items[at - 1];
+    prompts->items[at] = (struct plan_item){.slot = slot};
+}
+
+static int32_t give(struct prompts *prompts, size_t i, int32_t budget) {
+    int32_t left = left_of(prompts, i);
+    int32_t tokens = left < budget ? left : budget;
+    prompts->items[i].count += tokens;
+    return tokens;
+}
+
+/* The one with the least left that has got nothing yet; 0, the first prompt, when none is short enough. */
+static size_t next_short(const struct prompts *prompts) {
+    size_t found = 0;
+    int32_t most = left_of(prompts, 0) / SHORT_TIMES;
+    for (size_t i = 1; i < prompts->count; i++) {
+        if (prompts->items[i].count > 0 || left_of(prompts, i) > most)
             continue;
-        if (found < 0 || views[i].started < views[found].started)
-            found = (int32_t)i;
+        if (found == 0 || left_of(prompts, i) < left_of(prompts, found))
+            found = i;
     }
     return found;
 }
 
+static void share(struct prompts *prompts, int32_t budget) {
+    int32_t for_short = budget / SHORT_SHARE;
+    size_t i;
+    while (for_short > 0 && (i = next_short(prompts)) > 0) {
+        int32_t tokens = give(prompts, i, for_short);
+        for_short -= tokens;
+        budget -= tokens;
+    }
+    for (i = 0; i < prompts->count; i++)
+        budget -= give(prompts, i, budget);
+}
+
+/* Takes out those that got nothing, and returns how many are left. */
+static size_t pack(struct prompts *prompts) {
+    size_t kept = 0;
+    for (size_t i = 0; i < prompts->count; i++) {
+        if (prompts->items[i].count == 0)
+            continue;
+        prompts->items[kept] = prompts->items[i];
+        prompts->items[kept].last = left_of(prompts, i) == 0;
+        kept++;
+    }
+    return kept;
+}
+
 size_t batch_plan(const struct slot_view *views, size_t slots, int32_t budget, struct plan_item *out) {
     assert(budget >= 0 && (size_t)budget >= slots);
-    size_t count = 0;
+    size_t decoding = 0;
     for (size_t i = 0; i < slots; i++) {
         if (views[i].phase == SLOT_DECODE)
-            out[count++] = (struct plan_item){.slot = (int32_t)i, .count = 1, .last = true};
+            out[decoding++] = (struct plan_item){.slot = (int32_t)i, .count = 1, .last = true};
     }
-    budget -= (int32_t)count;
-    uint64_t from = 0;
-    while (budget > 0) {
-        int32_t slot = next_prefill(views, slots, from);
-        if (slot < 0)
-            break;
-        int32_t left = views[slot].prompt_left;
-        int32_t tokens = left < budget ? left : budget;
-        out[count++] = (struct plan_item){.slot = slot, .count = tokens, .last = tokens == left};
-        budget -= tokens;
-        from = views[slot].started + 1;
+    struct prompts prompts = {.views = views, .items = out + decoding};
+    for (size_t i = 0; i < slots; i++) {
+        if (views[i].phase == SLOT_PREFILL)
+            insert(&prompts, (int32_t)i);
     }
-    return count;
+    if (prompts.count > 0)
+        share(&prompts, budget - (int32_t)decoding);
+    return decoding + pack(&prompts);
 }

@@ -1,8 +1,15 @@
 /* What runs in the next engine step. Pure.
  *
  * Every slot that decodes gets its one token first, so that running streams never wait for a prompt. What is
- * left of the token budget goes to slots in prefill, the one that started first before the others, in chunks:
- * a prompt longer than the rest of the budget is continued in the next step. */
+ * left of the token budget goes to slots in prefill, in chunks: a prompt longer than its share is continued
+ * in the next step.
+ *
+ * Half of it is for short prompts, the shortest first: those that have at most half as much left as the one
+ * that started first. So a short prompt that comes behind a long one gets its first token after a step or two
+ * and not after the long one's last. All the rest goes to the prompts in the order in which they started. So
+ * the first one gets at least half in every step, takes at most twice its time however many short ones come,
+ * and each of the others becomes the first one at some time. Prompts of about the same length run one after
+ * the other: sharing would make the first ones later and the last one not sooner. */
 #pragma once
 
 #include <stdbool.h>
@@ -24,6 +31,6 @@ struct plan_item {
 };
 
 /* Writes at most `slots` items to `out` and returns how many; their counts add up to at most `budget`, which
- * is
- * >= slots. Items of decoding slots come first, in slot order. */
+ * is >= slots. Items of decoding slots come first, in slot order, then those of prompts in the order in which
+ * they started. */
 size_t batch_plan(const struct slot_view *views, size_t slots, int32_t budget, struct plan_item *out);

@@ -48,14 +48,21 @@ static struct runner *admit(struct worker *worker, const struct wire_job *wire, 
         error_set(error, STATUS_MODEL_NOT_LOADED, "model", "this worker does not serve %s", wire->chat.model);
         return NULL;
     }
-    return runner_check(runner, error) == STATUS_OK ? runner : NULL;
+    return runner_make_room(runner, wire->chat.priority, error) == STATUS_OK ? runner : NULL;
 }
 
 /* The job is told to be accepted before the runner has it, so that nothing of the runner can come first. */
 static void accept(struct worker *worker, struct runner *runner, struct job *job) {
     worker->jobs_accepted++;
     worker->emit_lost = false;
-    emit_event(&worker->emitter, &job->wire, (struct wire_event){.kind = WIRE_EVENT_ACCEPTED});
+    size_t position = runner_position(runner, job->wire.chat.priority);
+    emit_event(&worker->emitter, &job->wire,
+               (struct wire_event){
+                   .kind = WIRE_EVENT_ACCEPTED,
+                   .position = (int32_t)position,
+                   .wait_ms = queue_report_wait_ms(&worker->queue_report, runner_model(runner), position,
+                                                   job->since_ms),
+               });
     emit_flush(&worker->emitter);
     if (worker->emit_lost) {
         worker_take_back(job, worker);

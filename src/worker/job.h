@@ -11,35 +11,39 @@
 
 #include "base/attr.h"
 #include "base/error.h"
-#include "base/heap.h"
 #include "engine/engine.h"
 #include "proto/wire.h"
+#include "worker/admission.h"
+#include "worker/notices.h"
 #include "worker/queue.h"
 #include "worker/text_filter.h"
 
 enum { JOB_KEY_MAX = WIRE_REQUEST_ID_MAX + 12 };
 
 /* How a job ended, for the worker's counters. */
-enum job_end { JOB_FINISHED, JOB_CANCELLED, JOB_FAILED };
+enum job_end { JOB_FINISHED, JOB_CANCELLED, JOB_EXPIRED, JOB_FAILED };
 
 struct runner;
 
 struct job {
     struct wire_job wire;  /* owned */
     char key[JOB_KEY_MAX]; /* "request/attempt" */
-    int64_t deadline_ms;   /* monotonic */
+    int64_t since_ms;      /* when it came; monotonic, as the next one */
+    int64_t deadline_ms;
     atomic_bool cancelled; /* set by the loop thread */
     atomic_bool drop;      /* likewise: the drain limit is reached */
     atomic_bool answered;  /* likewise: it got its last event from the loop thread, nothing may follow */
     _Atomic uint64_t cancel_step; /* the runner's count of steps when the cancel came */
     struct runner *runner;        /* the loop thread's: where it was submitted */
-    enum job_end end;             /* valid from on_done on */
+    struct notice *notice;        /* likewise; held until on_done */
+    struct admission_entry admission;
+    int64_t started_ms; /* when it got a slot, -1: never; valid from on_done on, as the next one */
+    enum job_end end;
     /* The runner's: */
     struct engine_prompt prompt; /* owned */
     struct queue_entry waiting;
-    struct heap_node by_deadline; /* while it waits */
-    struct text_filter filter;    /* from the start of its slot on */
-    int32_t generated;            /* tokens, the one that ends the model's turn not included */
+    struct text_filter filter; /* from the start of its slot on */
+    int32_t generated;         /* tokens, the one that ends the model's turn not included */
     int32_t last_token;
 };
 
@@ -47,8 +51,11 @@ struct job {
 struct job *job_new(struct wire_job *wire, int64_t now_ms);
 void job_free(struct job *job); /* takes NULL */
 
+/* How a job ends that failed with this status. */
+enum job_end job_end_of(enum status status);
+
 void job_key(char out[JOB_KEY_MAX], const char *request_id, uint32_t attempt);
 
-/* STATUS_OK while the job should go on; otherwise why not: CANCELLED, WORKER_DRAINING or DEADLINE_EXCEEDED
- * with a sentence in `error`. Any thread. */
+/* STATUS_OK while the job should go on; otherwise why not: CANCELLED, WORKER_DRAINING, WORKER_OVERLOADED (it
+ * gave way to another one) or DEADLINE_EXCEEDED, with a sentence in `error`. Any thread. */
 MUST_USE enum status job_check(const struct job *job, int64_t now_ms, struct error *error);

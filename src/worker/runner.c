@@ -1,7 +1,7 @@
 /* Three bounded channels connect the threads, each with room for every job that may be inside at a time, so
  * no push can fail: `submitted` (loop -> prompt thread), `prepared` (prompt -> engine thread) and `done`
- * (both -> loop, which watches its descriptor). `done` has one more place for the runner itself, which says
- * that loading is over.
+ * (both -> loop, which watches its descriptor). `prepared` has as much room again for notices, which come
+ * from the loop; `done` one more place for the runner itself, which says that loading is over.
  *
  * What the loop thread reads of the engine (info, state) is written before that message and never afterwards.
  */
@@ -37,10 +37,10 @@ struct runner {
     bool prompt_runs;
     bool engine_runs;
     atomic_bool stopping;
-    _Atomic uint32_t attention; /* see scheduler_env */
+    struct notices notices;
     /* Loop thread: */
     enum model_state state;
-    size_t live; /* jobs inside */
+    struct admission admission;
     /* The engine thread's; the loop's after loading and for reading, and after the join for closing. */
     struct engine *engine; /* owned; NULL when the load failed */
     struct engine_info info;
@@ -51,9 +51,12 @@ struct runner {
     int64_t logged_ms;
 };
 
-/* Chan sizes are set before the engine tells how many slots it really has; never more than were asked for. */
+/* Sizes are set before the engine tells how many slots it really has; never more than were asked for. While a
+ * step takes long, each level can be filled and evicted for the next higher one. */
 static size_t jobs_max(const struct runner *runner) {
-    return (size_t)(runner->env.config->worker.max_batch_size + runner->env.config->worker.max_depth);
+    const struct config *config = runner->env.config;
+    size_t full = (size_t)(config->worker.max_batch_size + config->worker.max_depth);
+    return config->worker.reject_when_full ? full : full * (size_t)config->worker.priority_levels;
 }
 
 static void push(struct chan *chan, void *item) {
@@ -68,14 +71,15 @@ static bool is_stopping(struct runner *runner) {
 
 static void push_done(struct job *job, void *arg) {
     struct runner *runner = arg;
+    job->notice->job = NULL;
     push(runner->done, job);
 }
 
 /* Prompt thread. */
 
 static void fail_prompt(struct runner *runner, struct job *job, const struct error *error) {
-    STAT_ADD(runner->stats.waiting, -1);
-    job->end = error->status == STATUS_CANCELLED ? JOB_CANCELLED : JOB_FAILED;
+    STAT_ADD(runner->stats.waiting[job->waiting.level], -1);
+    job->end = job_end_of(error->status);
     if (!atomic_load_explicit(&job->answered, memory_order_relaxed))
         emit_failed(&runner->prompt_emitter, &job->wire, error);
     emit_flush(&runner->prompt_emitter);
@@ -157,14 +161,18 @@ static struct engine_options options_of(struct runner *runner) {
 }
 
 static bool start_scheduler(struct runner *runner) {
+    const struct config *config = runner->env.config;
     const struct scheduler_env env = {
         .engine = runner->engine,
         .stats = &runner->stats,
-        .attention = &runner->attention,
         .transport = runner->env.transport,
         .worker_id = runner->env.worker_id,
         .incarnation = runner->env.incarnation,
         .jobs_max = jobs_max(runner),
+        .aging_ms = config->worker.aging_ms,
+        .batching = {.min_jobs = (size_t)config->worker.min_batch_size,
+                     .timeout_ms = config->worker.batch_timeout_ms,
+                     .adaptive = config->worker.adaptive_timeout},
         .done = push_done,
         .arg = runner,
     };
@@ -192,14 +200,25 @@ static bool load(struct runner *runner) {
     return true;
 }
 
+static void take_prepared(struct runner *runner, void *item, int64_t now_ms) {
+    struct notice *notice = notices_find(&runner->notices, item);
+    struct job *job = notice ? notice_read(notice) : item;
+    if (!notice) {
+        job->notice->job = job;
+        scheduler_add(&runner->scheduler, job, now_ms);
+    } else if (job) {
+        scheduler_look_at(&runner->scheduler, job, now_ms);
+    }
+}
+
 static void run_jobs(struct runner *runner) {
     while (!is_stopping(runner)) {
-        void *jobs[TAKE_MAX];
-        int64_t wait_us = scheduler_is_idle(&runner->scheduler) ? -1 : 0;
-        size_t count = chan_take(runner->prepared, jobs, TAKE_MAX, wait_us);
+        void *items[TAKE_MAX];
+        int64_t wait_ms = scheduler_wait_ms(&runner->scheduler, clock_ms());
+        size_t count = chan_take(runner->prepared, items, TAKE_MAX, wait_ms > 0 ? wait_ms * 1000 : wait_ms);
         int64_t now_ms = clock_ms();
         for (size_t i = 0; i < count; i++)
-            scheduler_add(&runner->scheduler, jobs[i], now_ms);
+            take_prepared(runner, items[i], now_ms);
         scheduler_turn(&runner->scheduler, now_ms);
     }
 }
@@ -217,9 +236,20 @@ static void *engine_main(void *arg) {
 /* Loop thread. */
 
 static void on_loaded(struct runner *runner) {
+    const struct config *config = runner->env.config;
+    admission_init(&runner->admission, &(struct admission_config){.slots = (size_t)runner->info.slots,
+                                                                  .depth = (size_t)config->worker.max_depth,
+                                                                  .evict = !config->worker.reject_when_full,
+                                                                  .present_max = jobs_max(runner)});
     bool failed = runner->load_error.status != STATUS_OK;
     runner->state = failed ? MODEL_FAILED : MODEL_READY;
     runner->env.on_loaded(runner, failed ? &runner->load_error : NULL, runner->env.arg);
+}
+
+static void give_back(struct runner *runner, struct job *job) {
+    admission_leave(&runner->admission, &job->admission);
+    notices_give_back(&runner->notices, job->notice);
+    runner->env.on_done(job, runner->env.arg);
 }
 
 static void on_done_ready(void *arg) {
@@ -227,12 +257,10 @@ static void on_done_ready(void *arg) {
     void *items[TAKE_MAX];
     size_t count = chan_take(runner->done, items, TAKE_MAX, 0);
     for (size_t i = 0; i < count; i++) {
-        if (items[i] == runner) {
+        if (items[i] == runner)
             on_loaded(runner);
-            continue;
-        }
-        runner->live--;
-        runner->env.on_done(items[i], runner->env.arg);
+        else
+            give_back(runner, items[i]);
     }
 }
 
@@ -250,9 +278,10 @@ static bool start_thread(pthread_t *thread, void *(*fn)(void *), struct runner *
 
 static bool start(struct runner *runner) {
     runner->submitted = chan_new(jobs_max(runner), false);
-    runner->prepared = chan_new(jobs_max(runner), false);
+    runner->prepared = chan_new(2 * jobs_max(runner), false);
     runner->done = chan_new(jobs_max(runner) + 1, true);
-    if (!runner->submitted || !runner->prepared || !runner->done)
+    if (!runner->submitted || !runner->prepared || !runner->done ||
+        !notices_init(&runner->notices, jobs_max(runner)))
         return false;
     runner->watch = loop_watch_fd(runner->env.loop, chan_fd(runner->done), on_done_ready, runner);
     if (!runner->watch)
@@ -281,10 +310,8 @@ struct runner *runner_new(const struct runner_env *env, struct error *error) {
 static void return_jobs(struct runner *runner, struct chan *chan) {
     void *item;
     while (chan && chan_take(chan, &item, 1, 0) > 0) {
-        if (item == runner)
-            continue;
-        runner->live--;
-        runner->env.on_done(item, runner->env.arg);
+        if (item != runner && !notices_find(&runner->notices, item))
+            give_back(runner, item);
     }
     chan_free(chan, NULL);
 }
@@ -306,18 +333,14 @@ void runner_free(struct runner *runner) {
     return_jobs(runner, runner->submitted);
     return_jobs(runner, runner->prepared);
     return_jobs(runner, runner->done);
+    notices_release(&runner->notices);
     emitter_release(&runner->prompt_emitter);
     if (runner->engine)
         runner->env.engine_ops->close(runner->engine);
     free(runner);
 }
 
-/* As many as have a slot or may wait for one. */
-static bool is_full(const struct runner *runner) {
-    return runner->live >= (size_t)runner->info.slots + (size_t)runner->env.config->worker.max_depth;
-}
-
-enum status runner_check(struct runner *runner, struct error *error) {
+static enum status check_state(const struct runner *runner, struct error *error) {
     const char *name = runner->env.model->name;
     switch (runner->state) {
     case MODEL_LOADING:
@@ -329,27 +352,46 @@ enum status runner_check(struct runner *runner, struct error *error) {
     case MODEL_READY:
         break;
     }
+    return STATUS_OK;
+}
+
+static int level_of(const struct runner *runner, enum chat_priority priority) {
+    return queue_level(priority, (int)runner->env.config->worker.priority_levels);
+}
+
+/* After the flag: see scheduler_look_at. */
+static void send_notice(struct runner *runner, struct job *job) {
+    if (notice_must_be_sent(job->notice))
+        push(runner->prepared, job->notice);
+}
+
+enum status runner_make_room(struct runner *runner, enum chat_priority priority, struct error *error) {
+    if (check_state(runner, error) != STATUS_OK)
+        return error->status;
     /* The controller hears of a job's end as soon as we do, and its next job may be quicker than our own
      * loop. */
-    if (is_full(runner))
+    if (admission_is_full(&runner->admission))
         on_done_ready(runner);
-    if (is_full(runner))
-        return error_set(error, STATUS_WORKER_OVERLOADED, NULL, "model %s has %d jobs and a queue of %lld",
-                         name, (int)runner->live, (long long)runner->env.config->worker.max_depth);
+    struct admission_entry *evicted = NULL;
+    if (!admission_make_room(&runner->admission, level_of(runner, priority), &evicted))
+        return error_set(error, STATUS_WORKER_OVERLOADED, NULL, "model %s has %zu jobs and a queue of %lld",
+                         runner->env.model->name, runner->admission.inside,
+                         (long long)runner->env.config->worker.max_depth);
+    if (evicted)
+        send_notice(runner, container_of(evicted, struct job, admission));
     return STATUS_OK;
 }
 
 void runner_submit(struct runner *runner, struct job *job) {
-    assert(runner->state == MODEL_READY && !is_full(runner));
-    runner->live++;
-    STAT_ADD(runner->stats.waiting, 1);
+    int level = level_of(runner, job->wire.chat.priority);
+    job->notice = notices_take(&runner->notices);
+    assert(runner->state == MODEL_READY && job->notice);
+    job->waiting.level = job->admission.level = level;
+    job->waiting.since_ms = job->admission.since_ms = job->since_ms;
+    job->waiting.deadline_ms = job->deadline_ms;
+    admission_enter(&runner->admission, &job->admission);
+    STAT_ADD(runner->stats.waiting[level], 1);
     push(runner->submitted, job);
-}
-
-/* The flag first, then the counter: see scheduler_add. */
-static void ask_attention(struct runner *runner) {
-    atomic_fetch_add_explicit(&runner->attention, 1, memory_order_release);
-    chan_wake(runner->prepared);
 }
 
 void runner_cancel(struct runner *runner, struct job *job) {
@@ -357,12 +399,21 @@ void runner_cancel(struct runner *runner, struct job *job) {
         return;
     STAT_SET(job->cancel_step, STAT_GET(runner->stats.steps));
     atomic_store_explicit(&job->cancelled, true, memory_order_release);
-    ask_attention(runner);
+    send_notice(runner, job);
 }
 
 void runner_drop(struct runner *runner, struct job *job) {
     atomic_store_explicit(&job->drop, true, memory_order_release);
-    ask_attention(runner);
+    send_notice(runner, job);
+}
+
+size_t runner_position(const struct runner *runner, enum chat_priority priority) {
+    if (runner->admission.inside < runner->admission.config.slots)
+        return 0;
+    int32_t ahead = 0;
+    for (int level = 0; level <= level_of(runner, priority); level++)
+        ahead += STAT_GET(runner->stats.waiting[level]);
+    return (size_t)ahead + 1;
 }
 
 const char *runner_model(const struct runner *runner) {
@@ -391,10 +442,28 @@ void runner_get_info(const struct runner *runner, struct model_info *out) {
     out->capabilities = capabilities_of(&runner->info);
 }
 
-void runner_add_load(const struct runner *runner, struct worker_load *load) {
+static void add_queue(struct runner *runner, int64_t now_ms, struct worker_load *load) {
+    struct admission *admission = &runner->admission;
+    struct worker_queue *queue = &load->queue;
+    for (int level = 0; level < CHAT_PRIORITY_COUNT; level++) {
+        int32_t waiting = STAT_GET(runner->stats.waiting[level]);
+        int64_t oldest_ms = admission_oldest_ms(admission, level);
+        int64_t age_ms = oldest_ms >= 0 && now_ms > oldest_ms ? now_ms - oldest_ms : 0;
+        load->queued += waiting;
+        queue->depth[level] += waiting;
+        if (age_ms > queue->oldest_ms[level])
+            queue->oldest_ms[level] = age_ms;
+    }
+    queue->enqueued += admission->entered;
+    queue->rejected += admission->refused;
+    queue->evicted += admission->evicted;
+}
+
+void runner_add_load(struct runner *runner, int64_t now_ms, struct worker_load *load) {
     const struct runner_stats *stats = &runner->stats;
+    if (runner->state == MODEL_READY)
+        add_queue(runner, now_ms, load);
     load->running += STAT_GET(stats->running);
-    load->queued += STAT_GET(stats->waiting);
     load->queue_max += (int32_t)runner->env.config->worker.max_depth;
     load->kv_cells_used += STAT_GET(stats->kv_cells_used);
     if (runner->state == MODEL_READY)

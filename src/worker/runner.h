@@ -5,9 +5,10 @@
  * -> steps -> events to the job's controller, published from the engine thread, all events of a step for one
  * controller in one message. When a job is over, `on_done` is called on the loop thread.
  *
- * Cancelling sets the job's atomic flag; the runner looks at the flag before and after tokenizing and between
- * steps. Every job that was submitted gets a last event and then on_done, exactly once; runner_free is the
- * exception: it gives no answers. */
+ * Cancelling sets the job's atomic flag; the runner looks at the flag before and after tokenizing, between
+ * steps, and when a notice says so. A full runner refuses, or makes the youngest job of a lower level give
+ * way, which is answered with WORKER_OVERLOADED (src/worker/admission.h). Every job that was submitted gets a
+ * last event and then on_done, exactly once; runner_free is the exception: it gives no answers. */
 #pragma once
 
 #include "base/attr.h"
@@ -44,18 +45,24 @@ void runner_free(struct runner *runner);
 
 /* All that follow: loop thread, never waiting. */
 
-/* STATUS_OK when a job may be submitted now; otherwise MODEL_NOT_LOADED, MODEL_LOAD_FAILED or
- * WORKER_OVERLOADED (slots and queue are full). May call on_done, for jobs that are over. */
-MUST_USE enum status runner_check(struct runner *runner, struct error *error);
-/* Takes the job over. Only right after runner_check has said STATUS_OK. */
+/* STATUS_OK when a job of this priority may be submitted now, for which another one may have been made to
+ * give way; otherwise MODEL_NOT_LOADED, MODEL_LOAD_FAILED or WORKER_OVERLOADED (slots and queue are full).
+ * May call on_done, for jobs that are over. */
+MUST_USE enum status runner_make_room(struct runner *runner, enum chat_priority priority,
+                                      struct error *error);
+/* Takes the job over. Only right after runner_make_room has said STATUS_OK for its priority. */
 void runner_submit(struct runner *runner, struct job *job);
 /* The job must be inside. */
 void runner_cancel(struct runner *runner, struct job *job);
 /* Ends the job with WORKER_DRAINING. */
 void runner_drop(struct runner *runner, struct job *job);
 
+/* Of a model that is ready, the place in the queue of a job that is submitted now, as far as one can tell: 0
+ * when a slot is free, 1 for the next one that gets a slot, and so on. */
+size_t runner_position(const struct runner *runner, enum chat_priority priority);
+
 /* As it is written in the configuration. */
 const char *runner_model(const struct runner *runner);
 void runner_get_info(const struct runner *runner, struct model_info *out);
 /* Adds this model's numbers to `load`. */
-void runner_add_load(const struct runner *runner, struct worker_load *load);
+void runner_add_load(struct runner *runner, int64_t now_ms, struct worker_load *load);

@@ -6,12 +6,6 @@
 
 #include "base/log.h"
 
-static bool ends_before(const struct heap_node *a, const struct heap_node *b) {
-    const struct job *x = (const void *)((const char *)a - offsetof(struct job, by_deadline));
-    const struct job *y = (const void *)((const char *)b - offsetof(struct job, by_deadline));
-    return x->deadline_ms < y->deadline_ms;
-}
-
 /* Runs inside emit calls, so it only marks; end_lost_slots does the rest. */
 static void on_lost(const char *controller_id, enum status status, void *arg) {
     struct scheduler *scheduler = arg;
@@ -32,17 +26,17 @@ bool scheduler_init(struct scheduler *scheduler, const struct scheduler_env *env
     emitter_init(&scheduler->emitter, env->transport, env->worker_id, env->incarnation);
     scheduler->emitter.on_lost = on_lost;
     scheduler->emitter.arg = scheduler;
-    queue_init(&scheduler->queue, env->jobs_max);
-    heap_init(&scheduler->deadlines, ends_before);
+    queue_init(&scheduler->queue, env->aging_ms);
+    batch_gate_init(&scheduler->gate, &env->batching);
+    if (scheduler->gate.config.min_jobs > slots) /* the engine has fewer of them than were asked for */
+        scheduler->gate.config.min_jobs = slots;
     buf_init(&scheduler->text, 0);
     scheduler->slots = calloc(slots, sizeof *scheduler->slots);
     scheduler->views = calloc(slots, sizeof *scheduler->views);
     scheduler->plan = calloc(slots, sizeof *scheduler->plan);
     scheduler->items = calloc(slots, sizeof *scheduler->items);
-    scheduler->swept = calloc(env->jobs_max, sizeof(struct job *));
     scheduler->ended = calloc(env->jobs_max, sizeof(struct job *));
-    if (scheduler->slots && scheduler->views && scheduler->plan && scheduler->items && scheduler->swept &&
-        scheduler->ended)
+    if (scheduler->slots && scheduler->views && scheduler->plan && scheduler->items && scheduler->ended)
         return true;
     scheduler_release(scheduler);
     return false;
@@ -88,31 +82,26 @@ static void emit_end(struct scheduler *scheduler, const struct job *job, const s
         emit_failed(&scheduler->emitter, &job->wire, error);
 }
 
-static enum job_end end_of(enum status status) {
-    return status == STATUS_CANCELLED ? JOB_CANCELLED : JOB_FAILED;
-}
-
 void scheduler_fail_slot(struct scheduler *scheduler, struct slot *slot, const struct error *error) {
     emit_end(scheduler, slot->job, error);
-    scheduler_end_slot(scheduler, slot, end_of(error->status));
+    scheduler_end_slot(scheduler, slot, job_end_of(error->status));
+}
+
+static void count_out(struct scheduler *scheduler, const struct job *job) {
+    STAT_ADD(scheduler->env.stats->waiting[job->waiting.level], -1);
 }
 
 /* For a job that is neither in the queue nor in a slot. */
 static void fail_waiting(struct scheduler *scheduler, struct job *job, const struct error *error) {
-    STAT_ADD(scheduler->env.stats->waiting, -1);
+    count_out(scheduler, job);
     emit_end(scheduler, job, error);
     if (error->status == STATUS_CANCELLED)
         count_cancel(scheduler, job);
-    end_job(scheduler, job, end_of(error->status));
+    end_job(scheduler, job, job_end_of(error->status));
 }
 
-static void unqueue(struct scheduler *scheduler, struct job *job) {
-    queue_remove(&scheduler->queue, &job->waiting);
-    heap_remove(&scheduler->deadlines, &job->by_deadline);
-}
-
-static struct job *job_by_deadline(struct heap_node *node) {
-    return container_of(node, struct job, by_deadline);
+static struct job *job_of(struct queue_entry *entry) {
+    return container_of(entry, struct job, waiting);
 }
 
 void scheduler_release(struct scheduler *scheduler) {
@@ -120,46 +109,58 @@ void scheduler_release(struct scheduler *scheduler) {
         if (scheduler->slots[i].job)
             scheduler_end_slot(scheduler, &scheduler->slots[i], JOB_FAILED);
     }
-    while (scheduler->deadlines.count > 0) {
-        struct job *job = job_by_deadline(heap_peek(&scheduler->deadlines));
-        unqueue(scheduler, job);
-        STAT_ADD(scheduler->env.stats->waiting, -1);
-        end_job(scheduler, job, JOB_FAILED);
+    struct queue_entry *entry;
+    while ((entry = queue_pop(&scheduler->queue, scheduler->now_ms))) {
+        count_out(scheduler, job_of(entry));
+        end_job(scheduler, job_of(entry), JOB_FAILED);
     }
     hand_out(scheduler);
     queue_release(&scheduler->queue);
-    heap_release(&scheduler->deadlines);
     emitter_release(&scheduler->emitter);
     buf_release(&scheduler->text);
     free(scheduler->slots);
     free(scheduler->views);
     free(scheduler->plan);
     free(scheduler->items);
-    free(scheduler->swept);
     free(scheduler->ended);
     *scheduler = (struct scheduler){0};
 }
 
-/* The flags are looked at before the job joins the queue: whoever sets one later also moves `attention`
- * later, so the next sweep sees it. */
+/* false: it ends with what `error` says. */
+static bool may_wait(const struct job *job, int64_t now_ms, struct error *error) {
+    *error = (struct error){.status = STATUS_OK};
+    return job_check(job, now_ms, error) == STATUS_OK;
+}
+
 void scheduler_add(struct scheduler *scheduler, struct job *job, int64_t now_ms) {
-    struct error error = {.status = STATUS_OK};
-    if (job_check(job, now_ms, &error) != STATUS_OK) {
+    struct error error;
+    if (!may_wait(job, now_ms, &error)) {
         fail_waiting(scheduler, job, &error);
         return;
     }
-    job->waiting.priority = job->wire.chat.priority;
     if (queue_push(&scheduler->queue, &job->waiting)) {
-        if (heap_push(&scheduler->deadlines, &job->by_deadline))
-            return;
-        queue_remove(&scheduler->queue, &job->waiting);
+        batch_gate_note(&scheduler->gate, scheduler->active == 0, now_ms);
+        return;
     }
     error_set(&error, STATUS_ENGINE_ERROR, NULL, "the worker is out of memory for its queue");
     fail_waiting(scheduler, job, &error);
 }
 
-bool scheduler_is_idle(const struct scheduler *scheduler) {
-    return scheduler->active == 0 && queue_count(&scheduler->queue) == 0;
+void scheduler_look_at(struct scheduler *scheduler, struct job *job, int64_t now_ms) {
+    struct error error;
+    if (!queue_has(&job->waiting) || may_wait(job, now_ms, &error))
+        return;
+    queue_remove(&scheduler->queue, &job->waiting);
+    fail_waiting(scheduler, job, &error);
+}
+
+int64_t scheduler_wait_ms(const struct scheduler *scheduler, int64_t now_ms) {
+    if (scheduler->active > 0)
+        return 0;
+    size_t waiting = queue_count(&scheduler->queue);
+    if (waiting == 0)
+        return -1;
+    return batch_gate_wait_ms(&scheduler->gate, waiting, now_ms);
 }
 
 static void sweep_slots(struct scheduler *scheduler) {
@@ -171,30 +172,20 @@ static void sweep_slots(struct scheduler *scheduler) {
     }
 }
 
-/* Removing moves others about in the heap, so the search comes first. */
-static void sweep_queue(struct scheduler *scheduler) {
-    size_t count = 0;
+/* Was taken out of the queue because job_check says so. */
+static void end_waiting(struct scheduler *scheduler, struct job *job) {
     struct error error;
-    for (size_t i = 0; i < scheduler->deadlines.count; i++) {
-        struct job *job = job_by_deadline(scheduler->deadlines.nodes[i]);
-        if (job_check(job, scheduler->now_ms, &error) != STATUS_OK)
-            scheduler->swept[count++] = job;
-    }
-    for (size_t i = 0; i < count; i++) {
-        struct job *job = scheduler->swept[i];
-        enum status status = job_check(job, scheduler->now_ms, &error);
-        assert(status != STATUS_OK); /* its flags are never taken back */
-        unqueue(scheduler, job);
-        fail_waiting(scheduler, job, &error);
-    }
+    bool may = may_wait(job, scheduler->now_ms, &error);
+    assert(!may);
+    (void)may;
+    fail_waiting(scheduler, job, &error);
 }
 
-static bool queue_needs_sweep(struct scheduler *scheduler) {
-    uint32_t attention = atomic_load_explicit(scheduler->env.attention, memory_order_acquire);
-    bool asked = attention != scheduler->attention_seen;
-    scheduler->attention_seen = attention;
-    struct heap_node *first = heap_peek(&scheduler->deadlines);
-    return first && (asked || job_by_deadline(first)->deadline_ms <= scheduler->now_ms);
+static void sweep_queue(struct scheduler *scheduler) {
+    struct queue_entry *entry;
+    while ((entry = queue_pop_expired(&scheduler->queue, scheduler->now_ms))) {
+        end_waiting(scheduler, job_of(entry));
+    }
 }
 
 static void start_slot(struct scheduler *scheduler, struct slot *slot, struct job *job) {
@@ -210,22 +201,34 @@ static void start_slot(struct scheduler *scheduler, struct slot *slot, struct jo
     }
     text_filter_init(&job->filter, job->wire.chat.stop, job->wire.chat.stop_count);
     *slot = (struct slot){.job = job, .phase = SLOT_PREFILL, .started = scheduler->starts++};
+    job->started_ms = scheduler->now_ms;
     scheduler->active++;
-    STAT_ADD(scheduler->env.stats->waiting, -1);
+    count_out(scheduler, job);
     STAT_SET(scheduler->env.stats->running, scheduler->active);
     scheduler_emit(
         scheduler, job,
         (struct wire_event){.kind = WIRE_EVENT_STARTED, .prompt_tokens = (int32_t)job->prompt.count});
 }
 
-static void fill_slots(struct scheduler *scheduler) {
-    for (int32_t i = 0; i < scheduler->info.slots && queue_count(&scheduler->queue) > 0; i++) {
-        while (!scheduler->slots[i].job && queue_count(&scheduler->queue) > 0) {
-            struct job *job = container_of(queue_pop(&scheduler->queue), struct job, waiting);
-            heap_remove(&scheduler->deadlines, &job->by_deadline);
-            start_slot(scheduler, &scheduler->slots[i], job);
-        }
+/* NULL when nobody waits. One that was evicted while it waited never gets a slot. */
+static struct job *next_job(struct scheduler *scheduler) {
+    struct queue_entry *entry;
+    while ((entry = queue_pop(&scheduler->queue, scheduler->now_ms))) {
+        struct job *job = job_of(entry);
+        if (admission_start(&job->admission))
+            return job;
+        end_waiting(scheduler, job);
     }
+    return NULL;
+}
+
+static void fill_slots(struct scheduler *scheduler) {
+    struct job *job;
+    for (int32_t i = 0; i < scheduler->info.slots; i++) {
+        while (!scheduler->slots[i].job && (job = next_job(scheduler)))
+            start_slot(scheduler, &scheduler->slots[i], job);
+    }
+    batch_gate_open(&scheduler->gate);
 }
 
 static void end_lost_slots(struct scheduler *scheduler) {
@@ -252,9 +255,9 @@ static void count_cells(struct scheduler *scheduler) {
 void scheduler_turn(struct scheduler *scheduler, int64_t now_ms) {
     scheduler->now_ms = now_ms;
     sweep_slots(scheduler);
-    if (queue_needs_sweep(scheduler))
-        sweep_queue(scheduler);
-    fill_slots(scheduler);
+    sweep_queue(scheduler);
+    if (scheduler_wait_ms(scheduler, now_ms) <= 0)
+        fill_slots(scheduler);
     /* What a long step must not hold up: starts and ends. */
     publish(scheduler);
     if (scheduler->active > 0) {

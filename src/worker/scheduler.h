@@ -1,9 +1,9 @@
 /* Continuous batching: which jobs are in the slots of one engine, and what each step does for them.
  *
- * One turn: end what is cancelled or too late, give free slots to waiting jobs by priority, run one engine
- * step over all slots (batch_plan), turn its tokens into events, publish. Everything here belongs to the
- * engine thread; other threads read `struct runner_stats`, and say through `attention` that they have set a
- * flag in some waiting job, so that the queue is searched only then.
+ * One turn: end what is cancelled or too late, give free slots to waiting jobs in the order of the queue, run
+ * one engine step over all slots (batch_plan), turn its tokens into events, publish. Everything here belongs
+ * to the engine thread; other threads read `struct runner_stats`. Flags of jobs in slots are looked at in
+ * every turn, those of jobs that wait only when scheduler_look_at says so: nothing searches the queue.
  *
  * Every job that is added comes out through `done` exactly once, after its last event was published or, when
  * the link is down, was lost: nothing runs on for a controller that cannot be reached. */
@@ -15,8 +15,8 @@
 #include <stdint.h>
 
 #include "base/attr.h"
-#include "base/heap.h"
 #include "engine/engine.h"
+#include "worker/batch_gate.h"
 #include "worker/batch_plan.h"
 #include "worker/emit.h"
 #include "worker/job.h"
@@ -27,8 +27,8 @@
  * people and for routing, nothing is ordered by them. */
 struct runner_stats {
     _Atomic int32_t load_percent;
-    _Atomic int32_t running; /* slots in use */
-    _Atomic int32_t waiting; /* jobs submitted that have no slot yet */
+    _Atomic int32_t running;                      /* slots in use */
+    _Atomic int32_t waiting[CHAT_PRIORITY_COUNT]; /* jobs submitted that have no slot yet, by level */
     _Atomic int64_t kv_cells_used;
     _Atomic uint64_t progress; /* calls of the engine that came back */
     _Atomic uint64_t steps;
@@ -53,11 +53,12 @@ struct slot {
 struct scheduler_env {
     struct engine *engine;
     struct runner_stats *stats;
-    const _Atomic uint32_t *attention; /* grows after a flag of a job was set */
     struct transport *transport;
     const char *worker_id;
     const char *incarnation;
     size_t jobs_max; /* most jobs inside at a time */
+    int64_t aging_ms;
+    struct batch_gate_config batching;
     void (*done)(struct job *job, void *arg);
     void *arg;
 };
@@ -67,15 +68,13 @@ struct scheduler {
     struct engine_info info;
     struct emitter emitter;
     struct queue queue;
-    struct heap deadlines; /* of the jobs in the queue */
-    struct slot *slots;    /* owned, info.slots of them; so are the next three */
+    struct batch_gate gate;
+    struct slot *slots; /* owned, info.slots of them; so are the next three */
     struct slot_view *views;
     struct plan_item *plan;
     struct engine_item *items;
-    struct job **swept; /* owned, jobs_max; so is ended */
-    struct job **ended; /* wait for their last event to be published */
+    struct job **ended; /* owned, jobs_max: wait for their last event to be published */
     size_t ended_count;
-    uint32_t attention_seen;
     uint64_t starts;
     int32_t active;
     int64_t now_ms;  /* of this turn */
@@ -90,8 +89,11 @@ void scheduler_release(struct scheduler *scheduler);
 
 /* Takes a job over whose prompt is made. */
 void scheduler_add(struct scheduler *scheduler, struct job *job, int64_t now_ms);
-/* Nothing to do until something is added: no slot in use, nobody waits. */
-bool scheduler_is_idle(const struct scheduler *scheduler);
+/* A flag of the job, which was added, was set: ends it if it waits. */
+void scheduler_look_at(struct scheduler *scheduler, struct job *job, int64_t now_ms);
+/* How long there is nothing to do unless something is added or looked at: -1 for ever, since no slot is in
+ * use and nobody waits; 0 not at all. */
+int64_t scheduler_wait_ms(const struct scheduler *scheduler, int64_t now_ms);
 void scheduler_turn(struct scheduler *scheduler, int64_t now_ms);
 
 /* Between scheduler.c and step.c. */

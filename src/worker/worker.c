@@ -58,10 +58,26 @@ static void count_clients(const struct worker *worker, struct worker_info *info)
         count_client(info, ((const struct job *)value)->wire.controller_id);
 }
 
-void worker_get_info(const struct worker *worker, struct worker_info *out) {
+/* Of the models that are ready the longest; -1 when there is none, or it is not known of one of them. */
+static int64_t next_wait_ms(struct worker *worker, const struct worker_info *info, int64_t now_ms) {
+    int64_t longest_ms = -1;
+    for (size_t i = 0; i < worker->runner_count; i++) {
+        if (info->models[i].state != MODEL_READY)
+            continue;
+        size_t position = runner_position(worker->runners[i], CHAT_PRIORITY_LOW);
+        int64_t wait_ms = queue_report_wait_ms(&worker->queue_report, info->models[i].name, position, now_ms);
+        if (wait_ms < 0)
+            return -1;
+        longest_ms = wait_ms > longest_ms ? wait_ms : longest_ms;
+    }
+    return longest_ms;
+}
+
+void worker_get_info(struct worker *worker, struct worker_info *out) {
+    int64_t now_ms = clock_ms();
     *out = (struct worker_info){
         .pid = getpid(),
-        .uptime_ms = clock_ms() - worker->started_ms,
+        .uptime_ms = now_ms - worker->started_ms,
         .model_count = worker->runner_count,
         .hardware = worker->hardware,
         .skill_count = worker->skill_count,
@@ -83,8 +99,10 @@ void worker_get_info(const struct worker *worker, struct worker_info *out) {
     memcpy(out->skills, worker->skills, sizeof out->skills);
     for (size_t i = 0; i < worker->runner_count; i++) {
         runner_get_info(worker->runners[i], &out->models[i]);
-        runner_add_load(worker->runners[i], &out->load);
+        runner_add_load(worker->runners[i], now_ms, &out->load);
     }
+    queue_report_add(&worker->queue_report, now_ms, &out->load.queue);
+    out->load.queue.next_wait_ms = next_wait_ms(worker, out, now_ms);
     count_clients(worker, out);
     out->phase = phase_of(worker, out);
 }
@@ -243,6 +261,7 @@ static void count_end(struct worker *worker, enum job_end end) {
     case JOB_CANCELLED:
         worker->jobs_cancelled++;
         break;
+    case JOB_EXPIRED:
     case JOB_FAILED:
         worker->jobs_failed++;
         break;
@@ -253,6 +272,7 @@ void worker_take_back(struct job *job, void *arg) {
     struct worker *worker = arg;
     map_take(&worker->jobs, job->key);
     count_end(worker, job->end);
+    queue_report_note(&worker->queue_report, job, clock_ms());
     job_free(job);
     check_drained(worker);
 }

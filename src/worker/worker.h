@@ -41,4 +41,4 @@ void worker_drain(struct worker *worker, int64_t limit_ms, void (*on_drained)(vo
  * the transport: close it before the loop runs again. Takes NULL. */
 void worker_free(struct worker *worker);
 
-void worker_get_info(const struct worker *worker, struct worker_info *out);
+void worker_get_info(struct worker *worker, struct worker_info *out);

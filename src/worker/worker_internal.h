@@ -5,6 +5,7 @@
 #include "worker/early_cancels.h"
 #include "worker/emit.h"
 #include "worker/log_gate.h"
+#include "worker/queue_report.h"
 #include "worker/runner.h"
 #include "worker/watch.h"
 #include "worker/worker.h"
@@ -26,6 +27,7 @@ struct worker {
     struct log_gate invalid_gate;
     struct watch watch;
     int64_t looked_ms; /* when it last looked who has fallen silent */
+    struct queue_report queue_report;
     /* For worker_load. */
     uint64_t jobs_accepted;
     uint64_t jobs_finished;

@@ -83,7 +83,8 @@ static const struct wire_event *event_of(const struct request *request, enum req
                                   .prompt_tokens = 3,
                                   .finish = FINISH_STOP,
                                   .usage = {.prompt_tokens = 3, .completion_tokens = 1}};
-    bool carries = event == EVENT_TOKEN || event == EVENT_FINISHED || event == EVENT_STARTED;
+    bool carries =
+        event == EVENT_TOKEN || event == EVENT_FINISHED || event == EVENT_STARTED || event == EVENT_ACCEPTED;
     return carries ? &carried : NULL;
 }
 

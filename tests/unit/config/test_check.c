@@ -29,6 +29,8 @@ static void options_that_contradict_each_other_are_refused(void **state) {
         {"cluster: {requestRouting: {retry: {retryDelayMs: 1001}}}",
          "cluster.requestRouting.retry.maxDelayMs"},
         {"cluster: {worker: {batch_tokens: 7}}", "cluster.worker.batch_tokens"},
+        {"cluster: {worker: {continuous_batching: {min_batch_size: 9}}}",
+         "cluster.worker.continuous_batching.min_batch_size"},
         {"cluster: {models: ['']}", "cluster.models"},
         {"cluster: {models: [{path: a, name: ''}]}", "cluster.models"},
         {"cluster: {models: ['dir/']}", "cluster.models"},
@@ -52,6 +54,7 @@ static void values_at_the_edge_of_a_contradiction_are_taken(void **state) {
         "cluster: {discovery: {controller_timeout_ms: 3000}}",
         "cluster: {requestRouting: {retry: {retryDelayMs: 1000}}}",
         "cluster: {worker: {batch_tokens: 8}}",
+        "cluster: {worker: {continuous_batching: {min_batch_size: 8}}}",
         "cluster: {models: [a/x.gguf, {path: b/x.gguf, name: y}]}",
     };
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {

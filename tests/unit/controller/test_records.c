@@ -13,6 +13,8 @@ static struct record numbered(int number) {
     struct record record = {.state = REQUEST_ENDED,
                             .end = REQUEST_SUCCEEDED,
                             .queue_us = -1,
+                            .queue_position = -1,
+                            .queue_wait_ms = -1,
                             .first_token_us = -1,
                             .inter_token_us = -1,
                             .model = "m"};
@@ -153,7 +155,11 @@ static void a_failed_request_is_written_with_its_tries_and_its_error(void **stat
     assert_written(&record,
                    "\"failedWorkers\":[{\"worker\":\"w1\",\"code\":\"WORKER_TIMEOUT\",\"durationMs\":70}]");
     assert_written(&record, "{\"code\":\"WORKER_TIMEOUT\",\"message\":\"worker \\\"w1\\\" was silent\"}");
-    assert_written(&record, "\"queueMs\":1.500,\"firstTokenMs\":null,\"interTokenMs\":null");
+    assert_written(&record, "\"queueMs\":1.500,\"queuePosition\":null,\"queueEstimateMs\":null,");
+    assert_written(&record, "\"firstTokenMs\":null,\"interTokenMs\":null");
+    record.queue_position = 3;
+    record.queue_wait_ms = 0;
+    assert_written(&record, "\"queuePosition\":3,\"queueEstimateMs\":0,");
 }
 
 static void a_request_under_way_has_its_state_and_no_end(void **state) {

@@ -32,9 +32,33 @@ static void defaults_are_openais(void **state) {
     assert_int_equal(chat.sampling.top_k, 0);
     assert_int_equal(chat.sampling.seed, 99);
     assert_int_equal(chat.max_tokens, 0);
-    assert_int_equal(chat.priority, CHAT_PRIORITY_MEDIUM);
+    assert_int_equal(chat.priority, CHAT_PRIORITY_HIGH);
     assert_false(chat.stream);
     chat_request_release(&chat);
+}
+
+static void a_stream_is_of_medium_priority_unless_the_client_says_otherwise(void **state) {
+    (void)state;
+    static const struct {
+        const char *more;
+        enum chat_priority priority;
+    } rows[] = {
+        {"\"stream\":true", CHAT_PRIORITY_MEDIUM},
+        {"\"stream\":true,\"priority\":null", CHAT_PRIORITY_MEDIUM},
+        {"\"stream\":true,\"priority\":0", CHAT_PRIORITY_HIGH},
+        {"\"stream\":false", CHAT_PRIORITY_HIGH},
+        {"\"stream\":false,\"priority\":\"low\"", CHAT_PRIORITY_LOW},
+        {"\"priority\":1", CHAT_PRIORITY_MEDIUM},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct chat_request chat;
+        struct error error;
+        char body[256];
+        snprintf(body, sizeof(body), "{" GOOD ",%s}", rows[i].more);
+        assert_int_equal(read_text(body, &chat, &error), STATUS_OK);
+        assert_int_equal(chat.priority, rows[i].priority);
+        chat_request_release(&chat);
+    }
 }
 
 static void every_field_arrives(void **state) {
@@ -504,6 +528,7 @@ static void every_prefix_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_openais),
+        cmocka_unit_test(a_stream_is_of_medium_priority_unless_the_client_says_otherwise),
         cmocka_unit_test(every_field_arrives),
         cmocka_unit_test(null_means_absent_for_optional_fields),
         cmocka_unit_test(what_is_not_supported_may_ask_for_what_happens_anyway),

@@ -82,7 +82,8 @@ static bool accepts_events(const char *data, size_t len) {
 static void every_kind_is_spelt_as_documented(void **state) {
     (void)state;
     const struct wire_event events[] = {
-        {.kind = WIRE_EVENT_ACCEPTED, .request_id = "r-1", .attempt = 1},
+        {.kind = WIRE_EVENT_ACCEPTED, .request_id = "r-1", .attempt = 1, .position = -1, .wait_ms = -1},
+        {.kind = WIRE_EVENT_ACCEPTED, .request_id = "r-4", .attempt = 1, .position = 2, .wait_ms = 310},
         {.kind = WIRE_EVENT_STARTED, .request_id = "r-1", .attempt = 1, .prompt_tokens = 12},
         {.kind = WIRE_EVENT_TOKEN,
          .request_id = "r-1",
@@ -114,6 +115,7 @@ static void every_kind_is_spelt_as_documented(void **state) {
     assert_string_equal(
         text.data,
         BEGIN "{\"k\":\"a\",\"r\":\"r-1\",\"a\":1},"
+              "{\"k\":\"a\",\"r\":\"r-4\",\"a\":1,\"position\":2,\"waitMs\":310},"
               "{\"k\":\"s\",\"r\":\"r-1\",\"a\":1,\"p\":12},"
               "{\"k\":\"t\",\"r\":\"r-1\",\"a\":1,\"i\":0,\"id\":77,\"t\":\"The\"},"
               "{\"k\":\"t\",\"r\":\"r-1\",\"a\":1,\"i\":1,\"id\":78,\"t\":\"\"},"
@@ -139,6 +141,10 @@ static struct wire_event random_event(struct rng *rng) {
     char id[WIRE_REQUEST_ID_MAX + 1];
     rng_id(id, 1 + rng_below(rng, WIRE_REQUEST_ID_MAX));
     event.request_id = copy_text(id);
+    if (event.kind == WIRE_EVENT_ACCEPTED) {
+        event.position = (int32_t)rng_below(rng, 5) - 1;
+        event.wait_ms = (int64_t)rng_below(rng, 5) - 1;
+    }
     if (event.kind == WIRE_EVENT_STARTED)
         event.prompt_tokens = (int32_t)(rng_next(rng) >> 33);
     if (event.kind == WIRE_EVENT_TOKEN || event.kind == WIRE_EVENT_FINISHED) {
@@ -177,6 +183,8 @@ static void assert_same_event(const struct wire_event *a, const struct wire_even
     assert_int_equal(a->text_len, b->text_len);
     if (a->text_len > 0)
         assert_memory_equal(a->text, b->text, a->text_len);
+    assert_int_equal(a->position, b->position);
+    assert_int_equal(a->wait_ms, b->wait_ms);
     assert_int_equal(a->prompt_tokens, b->prompt_tokens);
     assert_int_equal(a->finish, b->finish);
     assert_int_equal(a->usage.prompt_tokens, b->usage.prompt_tokens);
@@ -330,6 +338,9 @@ static void a_malformed_event_ends_the_reading_after_those_before_it(void **stat
         {"{\"k\":\"a\",\"r\":\"r1\"}", "a"},
         {"{\"k\":\"a\",\"r\":\"r1\",\"a\":0}", "a"},
         {"{\"k\":\"a\",\"r\":\"r1\",\"a\":4294967296}", "a"},
+        {"{\"k\":\"a\",\"r\":\"r1\",\"a\":1,\"position\":-1}", "position"},
+        {"{\"k\":\"a\",\"r\":\"r1\",\"a\":1,\"position\":2147483648}", "position"},
+        {"{\"k\":\"a\",\"r\":\"r1\",\"a\":1,\"waitMs\":\"soon\"}", "waitMs"},
         {"{\"k\":\"s\",\"r\":\"r1\",\"a\":1}", "p"},
         {"{\"k\":\"s\",\"r\":\"r1\",\"a\":1,\"p\":-1}", "p"},
         {"{\"k\":\"t\",\"r\":\"r1\",\"a\":1,\"i\":0,\"t\":\"x\"}", "id"},

@@ -61,6 +61,16 @@ static void random_load(struct rng *rng, struct worker_load *load) {
         .cancel_steps_max = (uint32_t)(rng_next(rng) >> (32 + rng_below(rng, 32))),
         .rss_bytes = random_i64(rng),
     };
+    struct worker_queue *queue = &load->queue;
+    int64_t *const numbers[] = {&queue->enqueued,     &queue->rejected,    &queue->evicted,
+                                &queue->expired,      &queue->cancelled,   &queue->wait_mean_ms,
+                                &queue->wait_p50_ms,  &queue->wait_p99_ms, &queue->oldest_ms[0],
+                                &queue->oldest_ms[1], &queue->oldest_ms[2]};
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        *numbers[i] = random_i64(rng);
+    for (int level = 0; level < CHAT_PRIORITY_COUNT; level++)
+        queue->depth[level] = random_i32(rng);
+    queue->next_wait_ms = rng_below(rng, 4) ? random_i64(rng) : -1;
 }
 
 static void random_skills(struct rng *rng, struct worker_info *info) {
@@ -138,6 +148,7 @@ static void assert_same_load(const struct worker_load *a, const struct worker_lo
     assert_true(a->batch_max == b->batch_max);
     assert_true(a->cancel_steps_max == b->cancel_steps_max);
     assert_true(a->rss_bytes == b->rss_bytes);
+    assert_memory_equal(&a->queue, &b->queue, sizeof(a->queue));
 }
 
 static void assert_same_skills(const struct worker_info *a, const struct worker_info *b) {
@@ -211,9 +222,10 @@ static void a_harmed_heartbeat_is_refused_or_read(void **state) {
 
 #define LEAST "{\"v\":1,\"workerId\":\"w1\",\"incarnation\":\"i1\",\"phase\":\"ready\",\"models\":[]"
 
-static void what_a_worker_may_leave_out_is_zero(void **state) {
+static void what_a_worker_may_leave_out_is_zero_or_not_known(void **state) {
     (void)state;
     struct worker_info info, expected = {.id = "w1", .incarnation = "i1", .phase = WORKER_PHASE_READY};
+    expected.load.queue.next_wait_ms = -1;
     struct error error;
     assert_int_equal(wire_read_worker_info(LEAST "}", strlen(LEAST) + 1, &info, &error), STATUS_OK);
     assert_same_info(&info, &expected);
@@ -300,6 +312,14 @@ static void members_that_are_wrong_are_named(void **state) {
         {LEAST ",\"load\":{\"running\":2147483648}}", "running"},
         {LEAST ",\"load\":{\"batchMax\":4294967296}}", "batchMax"},
         {LEAST ",\"load\":{\"progress\":\"1\"}}", "progress"},
+        {LEAST ",\"load\":{\"queue\":[]}}", "queue"},
+        {LEAST ",\"load\":{\"queue\":{\"depth\":3}}}", "depth"},
+        {LEAST ",\"load\":{\"queue\":{\"depth\":[0,0,0,0]}}}", "depth"},
+        {LEAST ",\"load\":{\"queue\":{\"depth\":[0,2147483648]}}}", "depth"},
+        {LEAST ",\"load\":{\"queue\":{\"oldestMs\":[0,-1]}}}", "oldestMs"},
+        {LEAST ",\"load\":{\"queue\":{\"oldestMs\":[1.5]}}}", "oldestMs"},
+        {LEAST ",\"load\":{\"queue\":{\"evicted\":-1}}}", "evicted"},
+        {LEAST ",\"load\":{\"queue\":{\"nextWaitMs\":-2}}}", "nextWaitMs"},
         {LEAST ",\"clients\":{}}", "clients"},
         {LEAST ",\"clients\":[1]}", "controller"},
         {LEAST ",\"clients\":[{\"controller\":\"a.b\"}]}", "controller"},
@@ -420,7 +440,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_worker_tells_comes_back_as_it_was),
         cmocka_unit_test(a_harmed_heartbeat_is_refused_or_read),
-        cmocka_unit_test(what_a_worker_may_leave_out_is_zero),
+        cmocka_unit_test(what_a_worker_may_leave_out_is_zero_or_not_known),
         cmocka_unit_test(a_long_hostname_is_cut_between_characters),
         cmocka_unit_test(numbers_at_their_limits_come_back),
         cmocka_unit_test(members_that_are_wrong_are_named),

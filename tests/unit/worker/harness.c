@@ -225,6 +225,8 @@ static void see_event(const struct wire_events_source *source, const struct wire
     case WIRE_EVENT_ACCEPTED:
         assert_int_equal(seen->started, 0);
         seen->accepted++;
+        seen->position = event->position;
+        seen->wait_ms = event->wait_ms;
         break;
     case WIRE_EVENT_STARTED:
         seen->started++;

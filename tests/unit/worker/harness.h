@@ -21,6 +21,8 @@ enum { JOBS_MAX = 64, CONTROLLERS = 3 };
 struct seen {
     int controller; /* whose subject the events came on; -1 before the first */
     int accepted;
+    int32_t position; /* in ACCEPTED, as is the next one */
+    int64_t wait_ms;
     int started;
     int ended; /* FINISHED and FAILED */
     int tokens;

@@ -4,118 +4,232 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
 #include "base/rng.h"
 
-static struct queue_entry entry_of(enum chat_priority priority) {
-    return (struct queue_entry){.priority = priority};
+enum { AGING_MS = 1000, FAR_MS = 1000000 };
+
+static struct queue_entry entry_of(int level, int64_t since_ms, int64_t deadline_ms) {
+    return (struct queue_entry){.level = level, .since_ms = since_ms, .deadline_ms = deadline_ms};
 }
 
-static void queue_gives_higher_priorities_first(void **state) {
+static void push(struct queue *queue, struct queue_entry *entry) {
+    assert_true(queue_push(queue, entry));
+}
+
+static void the_higher_level_is_first_whatever_the_deadlines(void **state) {
     (void)state;
     struct queue queue;
-    queue_init(&queue, 3);
-    struct queue_entry low = entry_of(CHAT_PRIORITY_LOW);
-    struct queue_entry medium = entry_of(CHAT_PRIORITY_MEDIUM);
-    struct queue_entry high = entry_of(CHAT_PRIORITY_HIGH);
-    assert_true(queue_push(&queue, &low));
-    assert_true(queue_push(&queue, &medium));
-    assert_true(queue_push(&queue, &high));
-    assert_ptr_equal(queue_pop(&queue), &high);
-    assert_ptr_equal(queue_pop(&queue), &medium);
-    assert_ptr_equal(queue_pop(&queue), &low);
-    assert_null(queue_pop(&queue));
+    queue_init(&queue, AGING_MS);
+    struct queue_entry low = entry_of(2, 0, 10), medium = entry_of(1, 0, 20), high = entry_of(0, 0, FAR_MS);
+    push(&queue, &low);
+    push(&queue, &medium);
+    push(&queue, &high);
+    assert_int_equal(queue_count(&queue), 3);
+    assert_ptr_equal(queue_pop(&queue, 0), &high);
+    assert_ptr_equal(queue_pop(&queue, 0), &medium);
+    assert_ptr_equal(queue_pop(&queue, 0), &low);
+    assert_null(queue_pop(&queue, 0));
     queue_release(&queue);
 }
 
-static void queue_keeps_the_order_of_arrival_inside_a_priority(void **state) {
+static void inside_a_level_the_nearest_deadline_is_first_then_who_came_first(void **state) {
     (void)state;
     struct queue queue;
-    queue_init(&queue, 100);
-    struct queue_entry entries[100];
-    for (size_t i = 0; i < 100; i++) {
-        entries[i] = entry_of(i % 2 ? CHAT_PRIORITY_MEDIUM : CHAT_PRIORITY_HIGH);
-        assert_true(queue_push(&queue, &entries[i]));
-    }
-    for (size_t i = 0; i < 100; i += 2)
-        assert_ptr_equal(queue_pop(&queue), &entries[i]);
-    for (size_t i = 1; i < 100; i += 2)
-        assert_ptr_equal(queue_pop(&queue), &entries[i]);
+    queue_init(&queue, AGING_MS);
+    struct queue_entry entries[] = {entry_of(1, 0, 500), entry_of(1, 1, 300), entry_of(1, 2, 300),
+                                    entry_of(1, 3, 400)};
+    static const size_t order[] = {1, 2, 3, 0};
+    for (size_t i = 0; i < 4; i++)
+        push(&queue, &entries[i]);
+    for (size_t i = 0; i < 4; i++)
+        assert_ptr_equal(queue_pop(&queue, 3), &entries[order[i]]);
     queue_release(&queue);
 }
 
-static void queue_refuses_more_than_its_maximum(void **state) {
+static void who_has_waited_counts_one_level_higher_to_the_millisecond(void **state) {
     (void)state;
     struct queue queue;
-    queue_init(&queue, 2);
-    struct queue_entry entries[3] = {0};
-    assert_true(queue_push(&queue, &entries[0]));
-    assert_true(queue_push(&queue, &entries[1]));
-    assert_false(queue_push(&queue, &entries[2]));
-    assert_int_equal(queue_count(&queue), 2);
-    assert_ptr_equal(queue_pop(&queue), &entries[0]);
-    assert_true(queue_push(&queue, &entries[2]));
+    queue_init(&queue, AGING_MS);
+    struct queue_entry low = entry_of(2, 0, FAR_MS), medium = entry_of(1, 500, FAR_MS + 1);
+    push(&queue, &low);
+    push(&queue, &medium);
+    assert_ptr_equal(queue_pop(&queue, AGING_MS - 1), &medium);
+    push(&queue, &medium);
+    /* Both count as medium: the deadline decides. */
+    assert_ptr_equal(queue_pop(&queue, AGING_MS), &low);
     queue_release(&queue);
 }
 
-static void queue_forgets_a_removed_entry(void **state) {
+static void the_overdue_are_first_in_the_order_in_which_they_became_so(void **state) {
     (void)state;
     struct queue queue;
-    queue_init(&queue, 3);
-    struct queue_entry entries[3] = {0};
+    queue_init(&queue, AGING_MS);
+    struct queue_entry low = entry_of(2, 0, FAR_MS), high = entry_of(0, 2001, FAR_MS - 1);
+    struct queue_entry urgent = entry_of(0, 3001, 3002);
+    push(&queue, &urgent);
+    push(&queue, &high);
+    push(&queue, &low);
+    assert_ptr_equal(queue_pop(&queue, 3001), &low);
+    assert_ptr_equal(queue_pop(&queue, 3001), &high);
+    assert_ptr_equal(queue_pop(&queue, 3001), &urgent);
+    queue_release(&queue);
+}
+
+static void the_expired_are_found_wherever_they_stand(void **state) {
+    (void)state;
+    struct queue queue;
+    queue_init(&queue, AGING_MS);
+    struct queue_entry entries[] = {entry_of(0, 0, 300), entry_of(1, 0, 100), entry_of(2, 0, 200)};
     for (size_t i = 0; i < 3; i++)
-        assert_true(queue_push(&queue, &entries[i]));
-    queue_remove(&queue, &entries[1]);
-    assert_int_equal(queue_count(&queue), 2);
-    assert_ptr_equal(queue_pop(&queue), &entries[0]);
-    assert_ptr_equal(queue_pop(&queue), &entries[2]);
+        push(&queue, &entries[i]);
+    assert_null(queue_pop_expired(&queue, 99));
+    assert_ptr_equal(queue_pop_expired(&queue, 250), &entries[1]);
+    assert_ptr_equal(queue_pop_expired(&queue, 250), &entries[2]);
+    assert_null(queue_pop_expired(&queue, 250));
+    assert_false(queue_has(&entries[1]));
+    assert_true(queue_has(&entries[0]));
     queue_release(&queue);
 }
 
-/* Against a model: the entry with the least (priority, arrival) of those inside. */
-static void queue_agrees_with_a_linear_search(void **state) {
+static void fewer_levels_fold_the_lower_ones_together(void **state) {
+    (void)state;
+    static const int expected[][CHAT_PRIORITY_COUNT] = {{0, 0, 0}, {0, 1, 1}, {0, 1, 2}};
+    for (int levels = 1; levels <= 3; levels++)
+        for (int priority = 0; priority < CHAT_PRIORITY_COUNT; priority++)
+            assert_int_equal(queue_level((enum chat_priority)priority, levels),
+                             expected[levels - 1][priority]);
+}
+
+/* The rule, by hand: true when a is served before b. */
+static bool comes_before(const struct queue_entry *a, const struct queue_entry *b, int64_t now_ms) {
+    const struct queue_entry *both[] = {a, b};
+    int64_t rank[2], at_ms[2];
+    for (int i = 0; i < 2; i++) {
+        int64_t overdue_ms = both[i]->since_ms + (both[i]->level + 1) * AGING_MS;
+        bool overdue = overdue_ms <= now_ms;
+        rank[i] = overdue ? -1 : both[i]->level - (now_ms - both[i]->since_ms) / AGING_MS;
+        at_ms[i] = overdue ? overdue_ms : both[i]->deadline_ms;
+    }
+    if (rank[0] != rank[1])
+        return rank[0] < rank[1];
+    return at_ms[0] != at_ms[1] ? at_ms[0] < at_ms[1] : a->arrival < b->arrival;
+}
+
+/* What comes out after the overdue time of one that is inside must have come before that time. */
+static void nobody_passes_the_overdue(const struct queue_entry *out, const struct queue_entry *inside) {
+    assert_true(out->since_ms < inside->since_ms + (inside->level + 1) * AGING_MS);
+}
+
+static void the_queue_agrees_with_a_linear_search(void **state) {
     (void)state;
     enum { ENTRIES = 64 };
     struct queue_entry entries[ENTRIES];
     bool inside[ENTRIES] = {false};
     struct queue queue;
-    queue_init(&queue, ENTRIES);
     struct rng rng;
+    int64_t now_ms = 0;
+    queue_init(&queue, AGING_MS);
     rng_seed(&rng, 7);
     for (int round = 0; round < 20000; round++) {
         size_t i = rng_below(&rng, ENTRIES);
+        now_ms += (int64_t)rng_below(&rng, 80);
         if (!inside[i]) {
-            entries[i] = entry_of((enum chat_priority)rng_below(&rng, CHAT_PRIORITY_COUNT));
-            assert_true(queue_push(&queue, &entries[i]));
+            entries[i] = entry_of((int)rng_below(&rng, 3), now_ms - (int64_t)rng_below(&rng, 300),
+                                  now_ms + (int64_t)rng_below(&rng, 5000));
+            push(&queue, &entries[i]);
             inside[i] = true;
         } else if (rng_below(&rng, 2)) {
             queue_remove(&queue, &entries[i]);
             inside[i] = false;
         } else {
             size_t best = i;
-            for (size_t j = 0; j < ENTRIES; j++) {
-                bool lower = entries[j].priority < entries[best].priority;
-                bool older = entries[j].priority == entries[best].priority &&
-                             entries[j].arrival < entries[best].arrival;
-                if (inside[j] && (lower || older))
+            for (size_t j = 0; j < ENTRIES; j++)
+                if (inside[j] && comes_before(&entries[j], &entries[best], now_ms))
                     best = j;
-            }
-            assert_ptr_equal(queue_pop(&queue), &entries[best]);
+            assert_ptr_equal(queue_pop(&queue, now_ms), &entries[best]);
             inside[best] = false;
+            for (size_t j = 0; j < ENTRIES; j++)
+                if (inside[j])
+                    nobody_passes_the_overdue(&entries[best], &entries[j]);
         }
     }
     queue_release(&queue);
 }
 
+/* One server that needs 100 ms for each job, twice as much work as it can do, for an hour, and a queue of at
+ * most 100. Every 50 ms comes a job of `crowd_level` that is in a hurry; every second one of `level` that is
+ * not. Returns the longest wait of the latter. */
+static int64_t longest_wait_ms(int crowd_level, int level, bool crowd_expires) {
+    enum { HOUR_MS = 3600000, SERVICE_MS = 100, MAX = 100 };
+    static struct queue_entry pool[MAX];
+    struct queue queue;
+    struct rng rng;
+    int64_t longest_ms = 0, served = 0, crowd_served = 0;
+    size_t free_count = 0;
+    struct queue_entry *free_entries[MAX], *entry;
+    for (size_t i = 0; i < MAX; i++)
+        free_entries[free_count++] = &pool[i];
+    queue_init(&queue, AGING_MS);
+    rng_seed(&rng, 3);
+    for (int64_t now_ms = 0; now_ms < HOUR_MS; now_ms += 50) {
+        while ((entry = queue_pop_expired(&queue, now_ms)))
+            free_entries[free_count++] = entry;
+        if (now_ms % SERVICE_MS == 0 && (entry = queue_pop(&queue, now_ms))) {
+            bool crowd = entry->deadline_ms - entry->since_ms < FAR_MS;
+            if (!crowd && now_ms - entry->since_ms > longest_ms)
+                longest_ms = now_ms - entry->since_ms;
+            crowd_served += crowd;
+            served += !crowd;
+            free_entries[free_count++] = entry;
+        }
+        if (now_ms % 1000 == 0 && free_count > 0) {
+            entry = free_entries[--free_count];
+            *entry = entry_of(level, now_ms, now_ms + 10 * HOUR_MS);
+            push(&queue, entry);
+        }
+        if (free_count > 0) {
+            entry = free_entries[--free_count];
+            int64_t patience_ms = crowd_expires ? 200 + (int64_t)rng_below(&rng, 5000) : FAR_MS - 1;
+            *entry = entry_of(crowd_level, now_ms, now_ms + patience_ms);
+            push(&queue, entry);
+        }
+    }
+    queue_release(&queue);
+    /* The crowd still gets nearly all there is, and the others get on. */
+    assert_true(crowd_served > HOUR_MS / SERVICE_MS * 6 / 10);
+    assert_true(served > 100);
+    return longest_ms;
+}
+
+static void under_twice_the_load_of_high_ones_a_low_one_waits_for_a_bounded_time(void **state) {
+    (void)state;
+    /* Three times the aging, and what else is overdue then: at most a full queue. */
+    assert_in_range(longest_wait_ms(0, 2, true), 2 * AGING_MS, 3 * AGING_MS + 100 * 100);
+    assert_in_range(longest_wait_ms(0, 2, false), 2 * AGING_MS, 3 * AGING_MS + 100 * 100);
+}
+
+static void nearer_deadlines_do_not_starve_a_far_one_of_their_level(void **state) {
+    (void)state;
+    for (int level = 0; level < 3; level++)
+        assert_in_range(longest_wait_ms(level, level, true), AGING_MS / 2,
+                        (level + 1) * AGING_MS + 100 * 100);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(queue_gives_higher_priorities_first),
-        cmocka_unit_test(queue_keeps_the_order_of_arrival_inside_a_priority),
-        cmocka_unit_test(queue_refuses_more_than_its_maximum),
-        cmocka_unit_test(queue_forgets_a_removed_entry),
-        cmocka_unit_test(queue_agrees_with_a_linear_search),
+        cmocka_unit_test(the_higher_level_is_first_whatever_the_deadlines),
+        cmocka_unit_test(inside_a_level_the_nearest_deadline_is_first_then_who_came_first),
+        cmocka_unit_test(who_has_waited_counts_one_level_higher_to_the_millisecond),
+        cmocka_unit_test(the_overdue_are_first_in_the_order_in_which_they_became_so),
+        cmocka_unit_test(the_expired_are_found_wherever_they_stand),
+        cmocka_unit_test(fewer_levels_fold_the_lower_ones_together),
+        cmocka_unit_test(the_queue_agrees_with_a_linear_search),
+        cmocka_unit_test(under_twice_the_load_of_high_ones_a_low_one_waits_for_a_bounded_time),
+        cmocka_unit_test(nearer_deadlines_do_not_starve_a_far_one_of_their_level),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

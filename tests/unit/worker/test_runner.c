@@ -10,125 +10,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "harness.h"
-
-static struct {
-    struct harness harness;
-    struct runner *runner;
-    int loads;
-    struct error load_error;
-    int done;
-    int ends[3]; /* by enum job_end */
-} t;
-
-static void on_done(struct job *job, void *arg) {
-    (void)arg;
-    t.done++;
-    t.ends[job->end]++;
-    job_free(job);
-}
-
-static void on_loaded(struct runner *runner, const struct error *error, void *arg) {
-    (void)arg;
-    assert_ptr_equal(runner, t.runner);
-    t.loads++;
-    t.load_error = error ? *error : (struct error){.status = STATUS_OK};
-}
-
-static bool is_loaded(void *arg) {
-    (void)arg;
-    return t.loads > 0;
-}
-
-static void new_runner(void) {
-    const struct runner_env env = {
-        .config = &t.harness.config,
-        .model = &t.harness.config.models[0],
-        .worker_id = "w1",
-        .incarnation = "incarnation1",
-        .loop = t.harness.loop,
-        .transport = t.harness.worker_link,
-        .engine_ops = &gate_ops,
-        .on_done = on_done,
-        .on_loaded = on_loaded,
-    };
-    struct error error;
-    t.runner = runner_new(&env, &error);
-    assert_non_null(t.runner);
-}
-
-static void start(void) {
-    new_runner();
-    harness_wait(&t.harness, is_loaded, NULL);
-    assert_int_equal(t.load_error.status, STATUS_OK);
-}
-
-static int setup(void **state) {
-    (void)state;
-    memset(&t, 0, sizeof t);
-    harness_init(&t.harness);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    gate_open();
-    runner_free(t.runner);
-    harness_release(&t.harness);
-    return 0;
-}
-
-static struct job *submit(struct wire_job *wire) {
-    struct job *job = job_new(wire, clock_ms());
-    struct error error;
-    assert_non_null(job);
-    assert_int_equal(runner_check(t.runner, &error), STATUS_OK);
-    runner_submit(t.runner, job);
-    return job;
-}
-
-static struct job *submit_text(int index, const char *text) {
-    struct wire_job wire = harness_job(index, text);
-    return submit(&wire);
-}
-
-static bool all_done(void *arg) {
-    return t.done >= *(const int *)arg;
-}
-
-/* Their last events were sent before they were done, and are delivered by then. */
-static void wait_done(int done) {
-    harness_wait(&t.harness, all_done, &done);
-    harness_settle(&t.harness);
-}
-
-static struct worker_load load_now(void) {
-    struct worker_load load = {.running = 0};
-    runner_add_load(t.runner, &load);
-    return load;
-}
-
-static bool prompts_made(void *arg) {
-    return gate_prompts() >= *(const int *)arg;
-}
-
-/* Lets single steps through until so many jobs have slots. */
-static void step_until_starts(int starts) {
-    harness_wait(&t.harness, prompts_made, &starts);
-    for (int i = 0; t.harness.starts < starts && i < 1000; i++) {
-        gate_wait_arrival();
-        harness_settle(&t.harness);
-        if (t.harness.starts < starts)
-            gate_permit(1);
-    }
-    assert_int_equal(t.harness.starts, starts);
-}
-
-static void step(void) {
-    gate_permit(1);
-    gate_wait_arrival();
-    harness_settle(&t.harness);
-}
+#include "runner_rig.h"
 
 /* Submits jobs 0..count-1 whose texts differ and compares every reply with what the engine alone would say.
  */
@@ -234,28 +116,6 @@ static void every_controller_gets_its_own_events_only(void **state) {
         assert_int_equal(t.harness.seen[i].controller, i);
         check_text(i);
     }
-}
-
-static void higher_priority_gets_the_next_slot(void **state) {
-    (void)state;
-    static const enum chat_priority priorities[] = {CHAT_PRIORITY_LOW, CHAT_PRIORITY_MEDIUM,
-                                                    CHAT_PRIORITY_HIGH};
-    t.harness.config.worker.max_batch_size = 1;
-    start();
-    gate_close();
-    submit_text(0, "[reply 200]");
-    gate_wait_arrival();
-    for (int i = 0; i < 3; i++) {
-        struct wire_job wire = harness_job(i + 1, "hello");
-        wire.chat.priority = priorities[i];
-        submit(&wire);
-    }
-    harness_wait(&t.harness, prompts_made, &(int){4});
-    gate_open();
-    wait_done(4);
-    assert_int_equal(t.harness.seen[3].order, 2);
-    assert_int_equal(t.harness.seen[2].order, 3);
-    assert_int_equal(t.harness.seen[1].order, 4);
 }
 
 static void a_decoding_job_frees_its_slot_one_step_after_its_cancel(void **state) {
@@ -382,7 +242,7 @@ static void jobs_end_at_their_deadline_running_or_queued(void **state) {
         assert_int_equal(t.harness.seen[i].status, STATUS_DEADLINE_EXCEEDED);
         assert_int_equal(t.harness.seen[i].started, i == 0);
     }
-    assert_int_equal(t.ends[JOB_FAILED], 2);
+    assert_int_equal(t.ends[JOB_EXPIRED], 2);
     assert_int_equal(t.harness.seen[2].ended, 0);
     runner_cancel(t.runner, last);
     gate_open();
@@ -395,11 +255,11 @@ static void a_full_queue_is_refused_until_a_job_is_done(void **state) {
     gate_close();
     submit_some(12);
     struct error error;
-    assert_int_equal(runner_check(t.runner, &error), STATUS_WORKER_OVERLOADED);
+    assert_int_equal(runner_make_room(t.runner, CHAT_PRIORITY_MEDIUM, &error), STATUS_WORKER_OVERLOADED);
     assert_int_equal(load_now().running + load_now().queued, 12);
     gate_open();
     wait_done(1);
-    assert_int_equal(runner_check(t.runner, &error), STATUS_OK);
+    assert_int_equal(runner_make_room(t.runner, CHAT_PRIORITY_MEDIUM, &error), STATUS_OK);
     wait_done(12);
     for (int i = 0; i < 12; i++)
         check_text(i);
@@ -636,13 +496,13 @@ static void nothing_is_taken_while_the_model_is_being_loaded(void **state) {
     gate_wait_arrival();
     struct error error;
     struct model_info info;
-    assert_int_equal(runner_check(t.runner, &error), STATUS_MODEL_NOT_LOADED);
+    assert_int_equal(runner_make_room(t.runner, CHAT_PRIORITY_MEDIUM, &error), STATUS_MODEL_NOT_LOADED);
     runner_get_info(t.runner, &info);
     assert_int_equal(info.state, MODEL_LOADING);
     assert_int_equal(info.context_tokens, 0);
     gate_open();
     harness_wait(&t.harness, is_loaded, NULL);
-    assert_int_equal(runner_check(t.runner, &error), STATUS_OK);
+    assert_int_equal(runner_make_room(t.runner, CHAT_PRIORITY_MEDIUM, &error), STATUS_OK);
     runner_get_info(t.runner, &info);
     assert_string_equal(info.name, "fake");
     assert_int_equal(info.state, MODEL_READY);
@@ -660,7 +520,7 @@ static void a_failed_load_is_reported_with_its_reason(void **state) {
     assert_int_equal(t.load_error.status, STATUS_MODEL_LOAD_FAILED);
     assert_string_equal(t.load_error.message, "fake is broken");
     struct error error;
-    assert_int_equal(runner_check(t.runner, &error), STATUS_MODEL_LOAD_FAILED);
+    assert_int_equal(runner_make_room(t.runner, CHAT_PRIORITY_MEDIUM, &error), STATUS_MODEL_LOAD_FAILED);
     assert_non_null(strstr(error.message, "fake is broken"));
 }
 
@@ -675,7 +535,7 @@ static void freeing_aborts_a_load(void **state) {
     assert_int_equal(t.loads, 0);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -683,7 +543,6 @@ int main(void) {
         TEST(more_jobs_than_slots_all_get_their_own_text),
         TEST(events_of_a_step_travel_in_one_message),
         TEST(every_controller_gets_its_own_events_only),
-        TEST(higher_priority_gets_the_next_slot),
         TEST(a_decoding_job_frees_its_slot_one_step_after_its_cancel),
         TEST(a_job_in_prefill_frees_its_slot_one_step_after_its_cancel),
         TEST(a_queued_job_is_gone_one_step_after_its_cancel),

@@ -228,6 +228,46 @@ static void a_job_is_accepted_started_and_answered_with_its_text(void **state) {
     assert_int_equal(load.queued, 0);
 }
 
+static void accepted_jobs_learn_their_place_and_the_books_tell_of_the_queue(void **state) {
+    (void)state;
+    t.harness.config.worker.max_batch_size = 1;
+    start_ready();
+    gate_close();
+    for (int i = 0; i < 3; i++) {
+        send_text_job(i, "[reply 40]");
+        harness_wait_starts(&t.harness, 1);
+        harness_settle(&t.harness);
+    }
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(t.harness.seen[i].position, i);
+    assert_int_equal(t.harness.seen[0].wait_ms, 0);
+    assert_int_equal(t.harness.seen[2].wait_ms, -1); /* nothing has ended yet */
+    struct worker_queue queue = info_now().load.queue;
+    assert_int_equal(queue.enqueued, 3);
+    assert_int_equal(queue.depth[CHAT_PRIORITY_MEDIUM], 2);
+    assert_int_equal(queue.depth[CHAT_PRIORITY_HIGH] + queue.depth[CHAT_PRIORITY_LOW], 0);
+    assert_int_equal(queue.next_wait_ms, -1);
+    send_cancel(2);
+    harness_settle(&t.harness);
+    gate_open();
+    harness_wait_ends(&t.harness, 3);
+    wait_accounted();
+    queue = info_now().load.queue;
+    assert_int_equal(queue.cancelled, 1);
+    assert_int_equal(queue.depth[CHAT_PRIORITY_MEDIUM], 0);
+    assert_int_equal(queue.next_wait_ms, 0);
+    gate_close();
+    for (int i = 3; i < 5; i++) {
+        send_text_job(i, "[reply 40]");
+        harness_wait_starts(&t.harness, 3);
+    }
+    harness_settle(&t.harness);
+    assert_true(t.harness.seen[4].wait_ms > 0); /* two have ended: that is a rate */
+    assert_true(info_now().load.queue.next_wait_ms > 0);
+    gate_open();
+    harness_wait_ends(&t.harness, 5);
+}
+
 static void another_model_is_refused(void **state) {
     (void)state;
     start_ready();
@@ -535,6 +575,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(a_worker_registers_while_it_loads_and_tells_when_it_is_ready),
         TEST(a_job_is_accepted_started_and_answered_with_its_text),
+        TEST(accepted_jobs_learn_their_place_and_the_books_tell_of_the_queue),
         TEST(another_model_is_refused),
         TEST(a_job_for_a_model_that_is_being_loaded_is_refused),
         TEST(a_job_over_the_limit_is_refused),
