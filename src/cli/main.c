@@ -24,6 +24,7 @@ static const struct cli_command commands[] = {
      "states  the life of a request, as Markdown\n"
      "yaml    a configuration file with every option and its default",
      cli_docs},
+    {"load-model", "FILE [options]", NULL, "", cli_load_model},
     {"version", "", "print the version", "", run_version},
     {"help", "", "print this", "", run_help},
 };
@@ -33,7 +34,8 @@ static void print_usage(FILE *out) {
           "Usage: mlxd COMMAND [options]\n\nCommands\n",
           out);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        fprintf(out, "  %-12s%s\n", commands[i].name, commands[i].summary);
+        if (commands[i].summary) /* the others are for mlxd itself */
+            fprintf(out, "  %-12s%s\n", commands[i].name, commands[i].summary);
     fputs("\nOptions of a command: mlxd COMMAND --help\n", out);
 }
 

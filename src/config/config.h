@@ -23,6 +23,7 @@ enum {
 enum nats_mode { NATS_EMBEDDED, NATS_EXTERNAL };
 enum engine_kind { ENGINE_KIND_LLAMA, ENGINE_KIND_FAKE };
 enum cache_kind { CACHE_KIND_F16, CACHE_KIND_BF16, CACHE_KIND_Q8_0 };
+enum model_check_kind { MODEL_CHECK_HEADER, MODEL_CHECK_LOAD };
 
 struct config_model {
     char *name; /* owned; what clients call it */
@@ -119,6 +120,8 @@ struct config {
         int64_t threads;
         int64_t gpu_layers;
         enum cache_kind cache_type;
+        enum model_check_kind model_check;
+        int64_t model_check_timeout_ms;
         int64_t max_batch_size; /* slots */
         int64_t max_depth;      /* queue */
         int64_t drain_timeout_ms;

@@ -177,6 +177,10 @@ enum status llama_load(struct llama_loaded *loaded, const struct engine_options 
     return status;
 }
 
+bool engine_llama_has_gpu(void) {
+    return llama_supports_gpu_offload();
+}
+
 void llama_unload(struct llama_loaded *loaded) {
     if (!loaded)
         return;

@@ -30,6 +30,7 @@ struct runner_env {
     struct loop *loop;
     struct transport *transport;
     const struct engine_ops *engine_ops;
+    const char *checker; /* see worker_env */
     /* Both on the loop thread. The job is the callee's. */
     void (*on_done)(struct job *job, void *arg);
     void (*on_loaded)(struct runner *runner, const struct error *error, void *arg); /* error NULL: ready */
@@ -53,6 +54,8 @@ void runner_submit(struct runner *runner, struct job *job);
 void runner_cancel(struct runner *runner, struct job *job);
 /* Ends the job with WORKER_DRAINING. */
 void runner_drop(struct runner *runner, struct job *job);
+
+enum engine_cache_type runner_cache_type(enum cache_kind kind);
 
 /* As it is written in the configuration. */
 const char *runner_model(const struct runner *runner);
