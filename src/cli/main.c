@@ -24,6 +24,11 @@ static const struct cli_command commands[] = {
      "states  the life of a request, as Markdown\n"
      "yaml    a configuration file with every option and its default",
      cli_docs},
+    {"check-model", "PATH... [options]", "what a model file is, or what is wrong with it",
+     "Prints of each GGUF file, or of all in a folder, what it is (architecture, parameters, quantization,\n"
+     "context) and what memory it takes, and tries it as a worker would before it loads it. Ends with 1\n"
+     "when one of them is broken. With --model-check header it is not loaded.",
+     cli_check_model},
     {"load-model", "FILE [options]", NULL, "", cli_load_model},
     {"version", "", "print the version", "", run_version},
     {"help", "", "print this", "", run_help},

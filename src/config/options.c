@@ -227,6 +227,9 @@ const struct option option_table[] = {
            "Numbers of the KV cache. bf16 also takes two bytes: with AVX512-BF16 it makes short contexts "
            "faster and long "
            "prompts much slower. q8_0 takes about half."),
+    LIST("cluster.worker.model_dirs", "model-dir", worker.model_dirs, "", CONFIG_TEXT_MAX, NULL,
+         "Folders whose models (*.gguf) are served beside those of cluster.models. Read at the start. A file "
+         "that cannot be loaded is reported as failed, the others are served."),
     ONE_OF(
         OPTION_ENUM, "cluster.worker.model_check", "model-check", worker.model_check, "load",
         model_check_names,

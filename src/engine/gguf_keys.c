@@ -302,7 +302,7 @@ static bool read_list(struct gguf_parse *parse, const struct rule *rule) {
         return gguf_refuse(parse, "is a list of %s, must be %s", types[element].name, expected(rule->kind));
     size_t least = element == VALUE_TEXT ? sizeof(uint64_t) : types[element].bytes;
     if (count > INT32_MAX || !gguf_reader_has(&parse->reader, count * least))
-        return gguf_refuse(parse, "says that it has %llu elements, which do not fit into the header",
+        return gguf_refuse(parse, "says that it has %llu elements, which do not fit into the file",
                            (unsigned long long)count);
     if (rule && rule->kind == RULE_PER_LAYER)
         return keep_per_layer(parse, rule, element, count);
