@@ -4,19 +4,22 @@
 
 enum {
     TRY_CONTEXT_TOKENS = 1024, /* room for what a template writes by itself */
-    TRY_BATCH_TOKENS = 512,
+    TRY_BATCH_TOKENS = 32,
+    TRY_PROMPT_TOKENS = 4, /* of the prompt are kept: more than one, because a batch takes other paths */
 };
 
 /* A template may refuse a bare message, and that is no fault of the file: any token will do then. */
 static bool make_prompt(struct engine *engine, struct engine_prompt *prompt) {
+    static const int32_t any = 0;
     static char messages[] = "[{\"role\":\"user\",\"content\":\"Hello\"}]";
     struct chat_request chat;
     struct error why;
     chat_request_init(&chat);
     chat.messages_json = messages;
-    if (engine_make_prompt(engine, &chat, 0, prompt, &why) == STATUS_OK)
+    if (engine_make_prompt(engine, &chat, 0, prompt, &why) == STATUS_OK) {
+        prompt->count = prompt->count < TRY_PROMPT_TOKENS ? prompt->count : TRY_PROMPT_TOKENS;
         return true;
-    static const int32_t any = 0;
+    }
     engine_prompt_release(prompt);
     prompt->tokens = malloc(sizeof(any));
     if (!prompt->tokens)
@@ -42,7 +45,7 @@ static enum status run(struct engine *engine, const struct engine_prompt *prompt
     struct sampling sampling;
     char piece[ENGINE_PIECE_MAX];
     int32_t next;
-    int32_t count = prompt->count < TRY_BATCH_TOKENS ? (int32_t)prompt->count : TRY_BATCH_TOKENS;
+    int32_t count = (int32_t)prompt->count;
     sampling_init(&sampling);
     sampling.temperature = 0;
     enum status status = engine_slot_start(engine, 0, &sampling, prompt);
