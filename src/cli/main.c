@@ -24,6 +24,12 @@ static const struct cli_command commands[] = {
      "states  the life of a request, as Markdown\n"
      "yaml    a configuration file with every option and its default",
      cli_docs},
+    {"check-model", "PATH... [options]", "what a model file is, or what is wrong with it",
+     "Prints of each GGUF file, or of all in a folder, what it is (architecture, parameters, quantization,\n"
+     "context) and what memory it takes, and tries it as a worker would before it loads it. Ends with 1\n"
+     "when one of them is broken. With --model-check header it is not loaded.",
+     cli_check_model},
+    {"load-model", "FILE [options]", NULL, "", cli_load_model},
     {"version", "", "print the version", "", run_version},
     {"help", "", "print this", "", run_help},
 };
@@ -33,7 +39,8 @@ static void print_usage(FILE *out) {
           "Usage: mlxd COMMAND [options]\n\nCommands\n",
           out);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        fprintf(out, "  %-12s%s\n", commands[i].name, commands[i].summary);
+        if (commands[i].summary) /* the others are for mlxd itself */
+            fprintf(out, "  %-12s%s\n", commands[i].name, commands[i].summary);
     fputs("\nOptions of a command: mlxd COMMAND --help\n", out);
 }
 

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/model_folder.h"
 #include "engine/fake_fault.h"
 
 enum { FILE_PATH_MAX = 4096 };
@@ -97,6 +98,68 @@ static enum status add_default(struct config *config, struct error *error) {
     return config_check(config, error);
 }
 
+static bool has_model(const struct config *config, const char *path) {
+    for (size_t i = 0; i < config->model_count; i++) {
+        if (strcmp(config->models[i].path, path) == 0)
+            return true;
+    }
+    return false;
+}
+
+static enum status add_folder(struct config *config, const char *path, struct error *error) {
+    struct model_folder folder;
+    enum status status = model_folder_read(path, &folder, error);
+    for (size_t i = 0; status == STATUS_OK && i < folder.count; i++) {
+        if (has_model(config, folder.paths[i]))
+            continue;
+        if (config_add_model(config, NULL, folder.paths[i]))
+            config->models[config->model_count - 1].found = true;
+        else
+            status = error_set(error, STATUS_CONFIG_INVALID, NULL, "%.200s: more than %d models in all", path,
+                               CONFIG_MODELS_MAX);
+    }
+    model_folder_release(&folder);
+    return status;
+}
+
+/* How many models would have this name without their quantization. */
+static size_t count_namesakes(const struct config *config, const char *name) {
+    size_t count = 0;
+    for (size_t i = 0; i < config->model_count; i++) {
+        const struct config_model *model = &config->models[i];
+        char own[FILE_PATH_MAX];
+        config_model_name(model->path, false, own, sizeof own);
+        count += strcmp(model->found ? own : model->name, name) == 0;
+    }
+    return count;
+}
+
+/* A folder often has one model in several quantizations: then the names keep them. */
+static void name_found(struct config *config) {
+    for (size_t i = 0; i < config->model_count; i++) {
+        struct config_model *model = &config->models[i];
+        char name[FILE_PATH_MAX];
+        if (!model->found)
+            continue;
+        config_model_name(model->path, false, name, sizeof name);
+        if (count_namesakes(config, name) > 1)
+            config_model_name(model->path, true, name, sizeof name);
+        config_set_text(&model->name, name);
+    }
+}
+
+static enum status add_folders(struct config *config, struct error *error) {
+    const struct config_list *folders = &config->worker.model_dirs;
+    for (size_t i = 0; i < folders->count; i++) {
+        struct error why = {.status = STATUS_OK};
+        if (add_folder(config, folders->items[i], &why) != STATUS_OK)
+            return error_set(error, STATUS_CONFIG_INVALID, "cluster.worker.model_dirs",
+                             "cluster.worker.model_dirs: %s", why.message);
+    }
+    name_found(config);
+    return config_check(config, error);
+}
+
 /* A fault that would do nothing is a mistake, too. */
 static enum status check_fault(const struct config *config, struct error *error) {
     int32_t numbers[FAKE_FAULT_COUNT];
@@ -108,6 +171,8 @@ static enum status check_fault(const struct config *config, struct error *error)
 
 enum status cli_find_models(struct config *config, struct error *error) {
     enum status status = check_fault(config, error);
+    if (status == STATUS_OK && config->worker.model_dirs.count > 0)
+        status = add_folders(config, error);
     if (status == STATUS_OK && config->model_count == 0)
         status = add_default(config, error);
     if (status != STATUS_OK)
@@ -117,10 +182,10 @@ enum status cli_find_models(struct config *config, struct error *error) {
     if (!MLX_WITH_LLAMA)
         return error_set(error, STATUS_CONFIG_INVALID, "cluster.worker.engine",
                          "this mlxd was built without llama.cpp; only --engine fake is there");
-    for (size_t i = 0; i < config->model_count; i++) {
-        status = check_file(&config->models[i], error);
-        if (status != STATUS_OK)
-            return status;
+    /* What a folder holds is not chosen one by one: there the worker tells which files are broken. */
+    for (size_t i = 0; i < config->model_count && status == STATUS_OK; i++) {
+        if (!config->models[i].found)
+            status = check_file(&config->models[i], error);
     }
-    return STATUS_OK;
+    return status;
 }

@@ -43,11 +43,13 @@ static enum status run(struct worker_node *self, struct error *error) {
         status = node_open(node, error);
     if (status != STATUS_OK)
         return status;
-    const struct worker_env env = {.config = &node->config,
-                                   .id = node->id,
-                                   .loop = node->loop,
-                                   .transport = node->transport,
-                                   .engine_ops = find_engine(&node->config)};
+    const struct worker_env env = {
+        .config = &node->config,
+        .id = node->id,
+        .loop = node->loop,
+        .transport = node->transport,
+        .engine_ops = find_engine(&node->config),
+        .checker = node->config.worker.engine == ENGINE_KIND_FAKE ? NULL : "/proc/self/exe"};
     self->worker = worker_new(&env, error);
     if (!self->worker)
         return error->status;

@@ -73,18 +73,35 @@ static bool is_quantization(const char *part) {
     return true;
 }
 
-static void name_from_path(struct config_model *model) {
-    const char *slash = strrchr(model->path, '/');
-    char name[CONFIG_TEXT_MAX + 1];
-    snprintf(name, sizeof name, "%s", slash ? slash + 1 : model->path);
-    size_t len = strlen(name);
-    if (len > 5 && strcasecmp(name + len - 5, ".gguf") == 0)
-        name[len - 5] = '\0';
-    char *cut = name + strlen(name);
-    while (cut > name && *cut != '-' && *cut != '.')
+/* The length without "-00001-of-00003", which the parts of a split model have. */
+static size_t without_part(const char *name, size_t len) {
+    enum { TAIL = 15 };
+    if (len <= TAIL)
+        return len;
+    const char *at = name + len - TAIL;
+    bool is_part = at[0] == '-' && strspn(at + 1, "0123456789") == 5 && strncmp(at + 6, "-of-", 4) == 0 &&
+                   strspn(at + 10, "0123456789") == 5;
+    return is_part ? len - TAIL : len;
+}
+
+void config_model_name(const char *path, bool whole, char *out, size_t cap) {
+    const char *slash = strrchr(path, '/');
+    snprintf(out, cap, "%s", slash ? slash + 1 : path);
+    size_t len = strlen(out);
+    if (len > 5 && strcasecmp(out + len - 5, ".gguf") == 0)
+        out[len - 5] = '\0';
+    len = without_part(out, strlen(out));
+    out[len] = '\0';
+    char *cut = out + len;
+    while (cut > out && *cut != '-' && *cut != '.')
         cut--;
-    if (cut > name && is_quantization(cut + 1))
+    if (!whole && cut > out && is_quantization(cut + 1))
         *cut = '\0';
+}
+
+static void name_from_path(struct config_model *model) {
+    char name[CONFIG_TEXT_MAX + 1];
+    config_model_name(model->path, false, name, sizeof name);
     config_set_text(&model->name, name);
 }
 

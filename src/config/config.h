@@ -23,10 +23,12 @@ enum {
 enum nats_mode { NATS_EMBEDDED, NATS_EXTERNAL };
 enum engine_kind { ENGINE_KIND_LLAMA, ENGINE_KIND_FAKE };
 enum cache_kind { CACHE_KIND_F16, CACHE_KIND_BF16, CACHE_KIND_Q8_0 };
+enum model_check_kind { MODEL_CHECK_HEADER, MODEL_CHECK_LOAD };
 
 struct config_model {
     char *name; /* owned; what clients call it */
     char *path; /* owned */
+    bool found; /* in a folder of worker.model_dirs; the file may turn out to be broken */
 };
 
 /* How many requests a worker gets in relation to others. */
@@ -119,6 +121,9 @@ struct config {
         int64_t threads;
         int64_t gpu_layers;
         enum cache_kind cache_type;
+        struct config_list model_dirs; /* folders; all models in them are served too */
+        enum model_check_kind model_check;
+        int64_t model_check_timeout_ms;
         int64_t max_batch_size; /* slots */
         int64_t min_batch_size;
         int64_t batch_timeout_ms;
@@ -164,6 +169,10 @@ MUST_USE enum status config_read_flags(struct config *config, int argc, char **a
 /* What must hold between options; also makes the model names of paths (file name without .gguf and without
  * quantization suffix such as -q8_0). Call once at the end. */
 MUST_USE enum status config_check(struct config *config, struct error *error);
+
+/* Writes into `out` what config_check calls the model at this path; `whole`: with the suffix for its
+ * quantization. Cut to `cap` - 1 bytes. */
+void config_model_name(const char *path, bool whole, char *out, size_t cap);
 
 /* Changes by the program, for what it hands to its child processes. */
 void config_set_text(char **field, const char *text); /* a copy */

@@ -10,6 +10,7 @@ static const char *const level_names[] = {"debug", "info", "warn", "error", NULL
 static const char *const nats_mode_names[] = {"embedded", "external", NULL};
 static const char *const engine_names[] = {"llama", "fake", NULL};
 static const char *const cache_names[] = {"f16", "bf16", "q8_0", NULL};
+static const char *const model_check_names[] = {"header", "load", NULL};
 static const char *const strategy_names[] = {
     "round_robin", "least_requests", "weighted_random", "skills_based", "smart", "prefix_aware", NULL};
 
@@ -226,6 +227,17 @@ const struct option option_table[] = {
            "Numbers of the KV cache. bf16 also takes two bytes: with AVX512-BF16 it makes short contexts "
            "faster and long "
            "prompts much slower. q8_0 takes about half."),
+    LIST("cluster.worker.model_dirs", "model-dir", worker.model_dirs, "", CONFIG_TEXT_MAX, NULL,
+         "Folders whose models (*.gguf) are served beside those of cluster.models. Read at the start. A file "
+         "that cannot be loaded is reported as failed, the others are served."),
+    ONE_OF(
+        OPTION_ENUM, "cluster.worker.model_check", "model-check", worker.model_check, "load",
+        model_check_names,
+        "What is done with a model file before the worker loads it. header: its header is read and checked. "
+        "load: also, a child process loads it and computes two tokens, so that a file which brings the "
+        "engine down does not bring the worker down; it takes about as long as the load itself."),
+    INT("cluster.worker.model_check_timeout_ms", "model-check-timeout-ms", 0, worker.model_check_timeout_ms,
+        "600000", 100, 24 * HOUR, "ms", "How long that child process may take."),
     INT("cluster.worker.drain_timeout_ms", "worker-drain-timeout-ms", 0, worker.drain_timeout_ms, "30000", 0,
         HOUR, "ms",
         "How long jobs under way may go on after SIGTERM. Under `mlxd serve` its stop_timeout_ms is the "

@@ -167,10 +167,14 @@ static void put_options(struct buf *out, const struct config *config, bool comme
 
 void config_write_yaml(const struct config *config, struct buf *out) {
     put_options(out, config, false);
+    size_t written = 0;
     indent(out, 1);
-    buf_append_str(out, config->model_count ? "models:\n" : "models: []\n");
+    buf_append_str(out, "models:");
     for (size_t i = 0; i < config->model_count; i++) {
         const struct config_model *model = &config->models[i];
+        if (model->found) /* whoever reads this looks into the folders, too */
+            continue;
+        buf_append_str(out, written++ ? "" : "\n");
         indent(out, 2);
         buf_append_str(out, "- path: ");
         quote(out, model->path);
@@ -182,6 +186,8 @@ void config_write_yaml(const struct config *config, struct buf *out) {
         quote(out, model->name);
         buf_append_char(out, '\n');
     }
+    if (written == 0)
+        buf_append_str(out, " []\n");
 }
 
 static const char opening[] =

@@ -103,6 +103,7 @@ struct engine_ops {
 extern const struct engine_ops engine_fake_ops;
 #if MLX_WITH_LLAMA
 extern const struct engine_ops engine_llama_ops;
+bool engine_llama_has_gpu(void); /* a model may go to one */
 #endif
 
 /* Every engine begins with this. */

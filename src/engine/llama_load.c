@@ -1,15 +1,12 @@
 #include "engine/llama_load.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "engine/gguf.h"
 #include "ggml-backend.h"
 #include "llama.h"
 
@@ -50,21 +47,13 @@ static int32_t usable_cores(void) {
     return CPU_COUNT(&set);
 }
 
+/* Before llama.cpp sees it: what it would believe is checked. */
 static enum status check_file(const char *path, int64_t *bytes, struct error *error) {
-    char magic[4] = {0};
-    struct stat file;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return error_set(error, STATUS_MODEL_LOAD_FAILED, NULL, "%s: %s", path, strerror(errno));
-    bool is_file = fstat(fd, &file) == 0 && S_ISREG(file.st_mode);
-    ssize_t got = is_file ? read(fd, magic, sizeof(magic)) : 0;
-    close(fd);
-    if (!is_file)
-        return error_set(error, STATUS_MODEL_LOAD_FAILED, NULL, "%s is not a file", path);
-    if (got != sizeof(magic) || memcmp(magic, "GGUF", sizeof(magic)) != 0)
-        return error_set(error, STATUS_MODEL_LOAD_FAILED, NULL,
-                         "%s is not a GGUF file: it does not begin with GGUF", path);
-    *bytes = file.st_size;
+    struct gguf_info info;
+    struct error why = {.status = STATUS_OK};
+    if (gguf_read_model(path, &info, &why) != STATUS_OK)
+        return error_set(error, STATUS_MODEL_LOAD_FAILED, NULL, "%.200s: %s", path, why.message);
+    *bytes = info.file_bytes;
     return STATUS_OK;
 }
 
@@ -186,6 +175,10 @@ enum status llama_load(struct llama_loaded *loaded, const struct engine_options 
     if (status != STATUS_OK)
         llama_unload(loaded);
     return status;
+}
+
+bool engine_llama_has_gpu(void) {
+    return llama_supports_gpu_offload();
 }
 
 void llama_unload(struct llama_loaded *loaded) {

@@ -90,6 +90,8 @@ static void append_models(struct buf *out, const struct worker_info *info) {
         json_append_int(out, ",\"parameters\":", model->parameters);
         json_append_int(out, ",\"fileBytes\":", model->file_bytes);
         wire_append_capabilities(out, model);
+        if (model->error[0])
+            json_append_str(out, ",\"error\":", model->error);
         buf_append_char(out, '}');
     }
     buf_append_char(out, ']');
@@ -173,7 +175,8 @@ static bool take_model(const json_t *object, struct model_info *model, struct er
         !wire_take_int_or(object, "slots", 0, INT32_MAX, 0, &slots, error) ||
         !wire_take_int_or(object, "parameters", 0, INT64_MAX, 0, &model->parameters, error) ||
         !wire_take_int_or(object, "fileBytes", 0, INT64_MAX, 0, &model->file_bytes, error) ||
-        !wire_take_capabilities(object, model, error))
+        !wire_take_capabilities(object, model, error) ||
+        !wire_take_text(object, "error", model->error, sizeof(model->error), error))
         return false;
     if (!model->name[0]) {
         error_set(error, STATUS_PROTOCOL_ERROR, "name", "a model has no name");

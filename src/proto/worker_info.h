@@ -12,7 +12,8 @@
 #include "proto/chat.h"
 
 enum {
-    WORKER_ID_MAX = 64, /* bytes; [A-Za-z0-9_-]+ because it is a NATS subject token */
+    MODEL_ERROR_MAX = 200, /* bytes */
+    WORKER_ID_MAX = 64,    /* bytes; [A-Za-z0-9_-]+ because it is a NATS subject token */
     WORKER_MODELS_MAX = 32,
     INCARNATION_CHARS = 12,
     CONTROLLER_ID_MAX = 64, /* as WORKER_ID_MAX */
@@ -58,6 +59,7 @@ struct model_info {
     int64_t parameters;     /* of the network; 0 until known */
     int64_t file_bytes;
     uint32_t capabilities; /* bits, see model_capability_bit; 0 until ready */
+    char error[MODEL_ERROR_MAX + 1]; /* why it failed; cut, never inside a UTF-8 character */
 };
 
 struct worker_gpu {

@@ -17,6 +17,8 @@
 #include "base/chan.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/utf8.h"
+#include "worker/model_check.h"
 #include "worker/scheduler.h"
 
 enum {
@@ -128,7 +130,7 @@ static bool on_progress(int32_t percent, void *arg) {
     return !is_stopping(runner);
 }
 
-static enum engine_cache_type cache_type_of(enum cache_kind kind) {
+enum engine_cache_type runner_cache_type(enum cache_kind kind) {
     switch (kind) {
     case CACHE_KIND_F16:
         return ENGINE_CACHE_F16;
@@ -149,7 +151,7 @@ static struct engine_options options_of(struct runner *runner) {
         .batch_tokens = (int32_t)config->worker.batch_tokens,
         .threads = (int32_t)config->worker.threads,
         .gpu_layers = (int32_t)config->worker.gpu_layers,
-        .cache_type = cache_type_of(config->worker.cache_type),
+        .cache_type = runner_cache_type(config->worker.cache_type),
         .on_progress = on_progress,
         .arg = runner,
         .fake_step_us = config->worker.fake_step_us,
@@ -179,9 +181,32 @@ static bool start_scheduler(struct runner *runner) {
     return scheduler_init(&runner->scheduler, &env);
 }
 
+static bool is_stopping_check(void *arg) {
+    return is_stopping(arg);
+}
+
 /* false: the reason is in load_error. */
+static bool check_model(struct runner *runner) {
+    const struct model_check check = {
+        .config = runner->env.config,
+        .program = runner->env.checker,
+        .path = runner->env.model->path,
+        .is_stopping = is_stopping_check,
+        .arg = runner,
+    };
+    int64_t began_ms = clock_ms();
+    if (model_check_run(&check, &runner->load_error) != STATUS_OK)
+        return false;
+    log_debug("model is checked", F_STR("model", runner->env.model->name),
+              F_INT("ms", clock_ms() - began_ms));
+    return true;
+}
+
+/* As check_model. */
 static bool load(struct runner *runner) {
     const struct engine_options options = options_of(runner);
+    if (runner->env.checker && !check_model(runner))
+        return false;
     runner->logged_ms = clock_ms();
     runner->engine = runner->env.engine_ops->open(&options, &runner->load_error);
     if (!runner->engine) {
@@ -433,6 +458,10 @@ void runner_get_info(const struct runner *runner, struct model_info *out) {
         .slots = (int32_t)runner->env.config->worker.max_batch_size,
     };
     snprintf(out->name, sizeof out->name, "%s", runner->env.model->name);
+    if (runner->state == MODEL_FAILED) {
+        const char *why = runner->load_error.message;
+        memcpy(out->error, why, utf8_valid_prefix(why, strnlen(why, MODEL_ERROR_MAX), NULL));
+    }
     if (runner->state != MODEL_READY)
         return;
     out->slots = runner->info.slots;

@@ -31,6 +31,7 @@ struct runner_env {
     struct loop *loop;
     struct transport *transport;
     const struct engine_ops *engine_ops;
+    const char *checker; /* see worker_env */
     /* Both on the loop thread. The job is the callee's. */
     void (*on_done)(struct job *job, void *arg);
     void (*on_loaded)(struct runner *runner, const struct error *error, void *arg); /* error NULL: ready */
@@ -60,6 +61,8 @@ void runner_drop(struct runner *runner, struct job *job);
 /* Of a model that is ready, the place in the queue of a job that is submitted now, as far as one can tell: 0
  * when a slot is free, 1 for the next one that gets a slot, and so on. */
 size_t runner_position(const struct runner *runner, enum chat_priority priority);
+
+enum engine_cache_type runner_cache_type(enum cache_kind kind);
 
 /* As it is written in the configuration. */
 const char *runner_model(const struct runner *runner);

@@ -380,6 +380,7 @@ enum status worker_start(struct worker *worker, void (*on_failed)(void *arg), vo
             .loop = worker->env.loop,
             .transport = worker->env.transport,
             .engine_ops = worker->env.engine_ops,
+            .checker = worker->env.checker,
             .on_done = worker_take_back,
             .on_loaded = on_loaded,
             .arg = worker,

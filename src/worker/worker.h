@@ -27,6 +27,7 @@ struct worker_env {
     struct loop *loop;
     struct transport *transport;
     const struct engine_ops *engine_ops;
+    const char *checker; /* mlxd, for worker/model_check.h; NULL: the engine reads no files */
 };
 
 struct worker *worker_new(const struct worker_env *env, struct error *error);

@@ -75,6 +75,8 @@ static void a_model_is_named_after_its_file_without_the_quantization(void **stat
         {"tiny-chat.Q4_K_M.gguf", "tiny-chat"},
         {"/a.b/Llama-3.2-1B-Instruct-IQ2_XXS.GGUF", "Llama-3.2-1B-Instruct"},
         {"x-f16.gguf", "x"},
+        {"big-Q4_K_M-00001-of-00003.gguf", "big"},
+        {"x-00001-of-0003.gguf", "x-00001-of-0003"},
         {"x-BF16.gguf", "x"},
         {"x-tq1_0.gguf", "x"},
         {"x-mxfp4", "x"},

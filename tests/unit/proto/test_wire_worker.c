@@ -108,6 +108,8 @@ static void random_info(struct rng *rng, struct worker_info *info) {
         model->parameters = random_i64(rng);
         model->file_bytes = random_i64(rng);
         model->capabilities = (uint32_t)rng_below(rng, 1u << MODEL_CAPABILITY_COUNT);
+        if (model->state == MODEL_FAILED)
+            random_text(rng, model->error, sizeof model->error - 1);
     }
     random_skills(rng, info);
     random_load(rng, &info->load);
@@ -126,6 +128,7 @@ static void assert_same_model(const struct model_info *a, const struct model_inf
     assert_int_equal(a->slots, b->slots);
     assert_true(a->parameters == b->parameters && a->file_bytes == b->file_bytes);
     assert_int_equal(a->capabilities, b->capabilities);
+    assert_string_equal(a->error, b->error);
 }
 
 static void assert_same_load(const struct worker_load *a, const struct worker_load *b) {

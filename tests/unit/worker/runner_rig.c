@@ -41,6 +41,7 @@ void new_runner(void) {
         .loop = t.harness.loop,
         .transport = t.harness.worker_link,
         .engine_ops = &gate_ops,
+        .checker = t.checker,
         .on_done = on_done,
         .on_loaded = on_loaded,
     };

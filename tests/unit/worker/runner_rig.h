@@ -7,6 +7,7 @@
 struct runner_rig {
     struct harness harness;
     struct runner *runner;
+    const char *checker; /* of models; NULL: none is made */
     int loads;
     struct error load_error;
     int done;

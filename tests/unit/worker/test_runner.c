@@ -6,11 +6,13 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/clock.h"
 #include "runner_rig.h"
+#include "script.h"
 
 /* Submits jobs 0..count-1 whose texts differ and compares every reply with what the engine alone would say.
  */
@@ -524,6 +526,37 @@ static void a_failed_load_is_reported_with_its_reason(void **state) {
     assert_non_null(strstr(error.message, "fake is broken"));
 }
 
+static void a_model_that_the_check_refuses_is_never_opened_and_tells_why(void **state) {
+    (void)state;
+    char script[SCRIPT_PATH_MAX];
+    struct model_info info;
+    script_write(script, "kill -SEGV $$");
+    t.checker = script;
+    config_set_text(&t.harness.config.models[0].path, MLX_SOURCE_DIR "/models/tiny-chat-q8_0.gguf");
+    gate_close(); /* an open would not come back */
+    new_runner();
+    harness_wait(&t.harness, is_loaded, NULL);
+    unlink(script);
+    runner_get_info(t.runner, &info);
+    assert_int_equal(info.state, MODEL_FAILED);
+    assert_string_equal(info.error, "loading it crashed (signal 11, Segmentation fault)");
+}
+
+static void freeing_ends_a_check(void **state) {
+    (void)state;
+    char script[SCRIPT_PATH_MAX];
+    script_write(script, "exec sleep 60");
+    t.checker = script;
+    config_set_text(&t.harness.config.models[0].path, MLX_SOURCE_DIR "/models/tiny-chat-q8_0.gguf");
+    int64_t began_ms = clock_ms();
+    new_runner();
+    runner_free(t.runner);
+    t.runner = NULL;
+    unlink(script);
+    assert_int_equal(t.loads, 0);
+    assert_true(clock_ms() - began_ms < 30000);
+}
+
 static void freeing_aborts_a_load(void **state) {
     (void)state;
     gate_close();
@@ -565,6 +598,8 @@ int main(void) {
         TEST(freeing_hands_back_every_job),
         TEST(nothing_is_taken_while_the_model_is_being_loaded),
         TEST(a_failed_load_is_reported_with_its_reason),
+        TEST(a_model_that_the_check_refuses_is_never_opened_and_tells_why),
+        TEST(freeing_ends_a_check),
         TEST(freeing_aborts_a_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

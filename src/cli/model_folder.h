@@ -1,0 +1,20 @@
+/* The models in a folder: its files named *.gguf, in the order of their names. Of a split model only the
+ * first part. Folders in it are not looked into; hidden files are left out, and so are links that lead out of
+ * the folder. */
+#pragma once
+
+#include <stddef.h>
+
+#include "base/attr.h"
+#include "base/error.h"
+
+enum { MODEL_FOLDER_MAX = 256 }; /* files; more than can be served, for check-model */
+
+struct model_folder {
+    char *paths[MODEL_FOLDER_MAX]; /* owned; the folder's path and the file's name */
+    size_t count;
+};
+
+/* CONFIG_INVALID when it cannot be read, holds too many or none. In any case `out` is to be released. */
+MUST_USE enum status model_folder_read(const char *folder, struct model_folder *out, struct error *error);
+void model_folder_release(struct model_folder *folder); /* takes NULL; leaves it zeroed */
