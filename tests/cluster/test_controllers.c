@@ -134,6 +134,7 @@ static void a_breaker_that_opens_at_one_is_open_at_the_other(void **state) {
     (void)state;
     struct cluster cluster;
     cluster_init(&cluster);
+    cluster.config.routing.retry.enabled = false; /* one breaker at a time */
     cluster.config.routing.breaker.failure_threshold = 3;
     start(&cluster, 4);
     size_t open = open_a_breaker(&cluster, 4);
@@ -147,6 +148,7 @@ static void a_breaker_that_closes_after_probes_at_one_closes_at_the_other(void *
     (void)state;
     struct cluster cluster;
     cluster_init(&cluster);
+    cluster.config.routing.retry.enabled = false; /* one breaker at a time */
     cluster.config.routing.breaker.failure_threshold = 3;
     cluster.config.routing.breaker.timeout_ms = 400;
     start(&cluster, 2);
