@@ -176,7 +176,7 @@ const CAUSES = {
     return reply;
   },
   async WORKER_UNAVAILABLE(t) {
-    const dead = await started(t, {workers: {one: []}, controller: NO_WAIT, heartbeatMs: 5000});
+    const dead = await started(t, {workers: {one: []}, controller: NO_WAIT, heartbeatMs: 1000});
     await end(dead.workers.one, 'SIGKILL');
     return dead.api.post({messages: user('hello')});
   },
