@@ -231,13 +231,23 @@ static void lease_worker(struct request *request, const struct route_request *ro
         controller->stats.retries++;
 }
 
+/* Why those before it wait is not asked for each newcomer; it looks for itself when it has waited as long as
+ * one does without any worker. */
+static enum request_event join_line(struct request *request) {
+    struct error why;
+    int64_t no_workers_ms = request->controller->config->routing.queue.no_workers_timeout_ms;
+    forget_decision(request);
+    error_set(&why, STATUS_WORKER_OVERLOADED, NULL, "other requests for the model wait, too");
+    enum request_event event = no_worker(request, &why);
+    if (no_workers_ms > 0 && request->wait_left_ms > no_workers_ms)
+        request->wait_left_ms = no_workers_ms;
+    return event;
+}
+
 enum request_event request_act_pick(struct request *request) {
     struct error why;
-    if (room_is_behind_others(request)) {
-        error_set(&why, STATUS_WORKER_OVERLOADED, NULL, "other requests for the model wait, too");
-        forget_decision(request);
-        return no_worker(request, &why);
-    }
+    if (room_is_behind_others(request))
+        return join_line(request);
     struct route_request route = {.model = request->chat.model,
                                   .prompt = request->chat.messages_json,
                                   .prompt_len = strlen(request->chat.messages_json),

@@ -189,6 +189,27 @@ static void without_workers_it_does_not_wait_for_long(void **state) {
     cluster_stop(&cluster);
 }
 
+static void behind_others_it_does_not_wait_longer_for_nobody(void **state) {
+    (void)state;
+    struct cluster cluster;
+    static struct call calls[2];
+    cluster_init(&cluster);
+    cluster.config.routing.queue.no_workers_timeout_ms = 300;
+    cluster.config.routing.queue.timeout_ms = 20000;
+    cluster_start(&cluster, 0);
+    begin(&calls[0], &cluster, CHAT("first", ""));
+    wait_for_waiting(&cluster, 1);
+    begin(&calls[1], &cluster, CHAT("second", ""));
+    call_finish(calls, 2);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(calls[i].status, 503);
+        assert_in_range(json_number(calls[i].reply, "waitedMs"), 300, 5000);
+        call_release(&calls[i]);
+    }
+    nothing_is_left_behind(&cluster);
+    cluster_stop(&cluster);
+}
+
 static void a_request_waits_for_the_link_to_nats(void **state) {
     (void)state;
     struct cluster cluster;
@@ -344,6 +365,7 @@ int main(void) {
         cmocka_unit_test(who_has_waited_for_long_enough_is_told_why),
         cmocka_unit_test(a_request_waits_for_the_first_worker),
         cmocka_unit_test(without_workers_it_does_not_wait_for_long),
+        cmocka_unit_test(behind_others_it_does_not_wait_longer_for_nobody),
         cmocka_unit_test(a_request_waits_for_the_link_to_nats),
         cmocka_unit_test(a_high_priority_puts_out_a_low_one_which_is_answered),
         cmocka_unit_test(the_higher_priority_is_served_first_and_nobody_overtakes),
