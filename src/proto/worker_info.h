@@ -58,7 +58,7 @@ struct model_info {
     int32_t slots;          /* how many jobs run at once */
     int64_t parameters;     /* of the network; 0 until known */
     int64_t file_bytes;
-    uint32_t capabilities; /* bits, see model_capability_bit; 0 until ready */
+    uint32_t capabilities;           /* bits, see model_capability_bit; 0 until ready */
     char error[MODEL_ERROR_MAX + 1]; /* why it failed; cut, never inside a UTF-8 character */
 };
 
