@@ -19,6 +19,8 @@
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define HAS_SHADOW_MEMORY true /* terabytes of addresses */
+#elif defined(__has_feature)
+#define HAS_SHADOW_MEMORY (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
 #else
 #define HAS_SHADOW_MEMORY false
 #endif

@@ -214,7 +214,7 @@ static enum status add_part(struct gguf_info *sum, const struct gguf_info *part,
 static enum status read_part(const char *path, size_t stem_len, int64_t index, struct gguf_info *sum,
                              struct error *error) {
     char name[PATH_BYTES_MAX + 1];
-    struct gguf_info part;
+    struct gguf_info part = {.parts = 0};
     struct error why = {0};
     int len = snprintf(name, sizeof(name), "%.*s-%05d-of-%05d.gguf", (int)stem_len, path, (int)index + 1,
                        (int)sum->parts);

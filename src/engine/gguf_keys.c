@@ -1,5 +1,6 @@
 /* The keys: every value is walked over; those of the table are checked and kept. Where the architecture, of
  * whose name other keys are made, stands behind such a key, the keys are read twice. */
+#include <assert.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -216,6 +217,7 @@ static bool take_integer(struct gguf_parse *parse, uint32_t type, int64_t *out) 
     uint8_t bytes[8];
     uint64_t value = 0;
     size_t count = types[type].bytes;
+    assert(types[type].is_integer && count > 0);
     if (!gguf_take(parse, bytes, count))
         return false;
     for (size_t i = count; i-- > 0;)

@@ -100,9 +100,10 @@ static void name_quantization(struct gguf_parse *parse, const struct placing *pl
 static bool check_end(struct gguf_parse *parse, const struct placing *placing) {
     uint64_t alignment = (uint64_t)parse->info->alignment;
     uint64_t begin = (parse->reader.at + alignment - 1) / alignment * alignment;
-    if (begin > parse->file_bytes || placing->end > parse->file_bytes - begin)
+    uint64_t end = begin + placing->end; /* both are at most the file's size and a little */
+    if (end > parse->file_bytes)
         return gguf_refuse(parse, "the file is cut off: the tensors end at byte %llu, the file at %llu",
-                           (unsigned long long)(begin + placing->end), (unsigned long long)parse->file_bytes);
+                           (unsigned long long)end, (unsigned long long)parse->file_bytes);
     return true;
 }
 

@@ -37,7 +37,9 @@ static enum status fail(struct error *error, const char *what, int why) {
 }
 
 /* The child gets no descriptor but its output, and signals as a new program expects them. */
-static int spawn(const struct model_check *check, char *const *argv, int output_fd, pid_t *pid) {
+static int spawn(const struct model_check *check, const char *const *argv, int output_fd, pid_t *pid) {
+    char *const *unchanged; /* posix_spawn takes them without const and changes nothing */
+    memcpy(&unchanged, &argv, sizeof unchanged);
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
     sigset_t none, all;
@@ -59,7 +61,7 @@ static int spawn(const struct model_check *check, char *const *argv, int output_
         if (!why)
             why = posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
         if (!why)
-            why = posix_spawn(pid, check->program, &files, &attributes, argv, environ);
+            why = posix_spawn(pid, check->program, &files, &attributes, unchanged, environ);
         posix_spawnattr_destroy(&attributes);
     }
     posix_spawn_file_actions_destroy(&files);
@@ -84,15 +86,10 @@ static int start(struct child *child, const struct model_check *check) {
     snprintf(layers, sizeof layers, "--gpu-layers=%lld", (long long)check->config->worker.gpu_layers);
     snprintf(cache, sizeof cache, "--cache-type=%s", cache_name(check->config->worker.cache_type));
     const char *argv[] = {"mlxd", "load-model", check->path, threads, layers, cache, NULL};
-    /* posix_spawn takes them without const and changes nothing. */
-    const union {
-        const char *const *given;
-        char *const *argv;
-    } unchanged = {.given = argv};
     int fds[2];
     if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) != 0)
         return errno;
-    int why = spawn(check, unchanged.argv, fds[1], &child->pid);
+    int why = spawn(check, argv, fds[1], &child->pid);
     close(fds[1]);
     child->output_fd = fds[0];
     child->pid_fd = why ? -1 : pidfd_open(child->pid, 0);
