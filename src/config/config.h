@@ -88,6 +88,7 @@ struct config {
             int64_t retry_delay_ms;
             int64_t max_delay_ms;
             int64_t budget_percent;
+            int64_t migrate_tokens_max;
             struct config_list on_errors; /* names of base/status.h */
         } retry;
         struct {

@@ -146,7 +146,7 @@ const struct option option_table[] = {
         HOUR, "ms",
         "A request that has waited so long counts one priority higher, with twice that two, and so on."),
     BOOL("cluster.requestRouting.retry.enabled", "retry", routing.retry.enabled, "true",
-         "Try another worker when one fails before the client has seen any text."),
+         "Try another worker when one fails."),
     INT("cluster.requestRouting.retry.maxRetries", "max-retries", 0, routing.retry.max_retries, "2", 0, 100,
         "retries", "Attempts after the first one."),
     INT("cluster.requestRouting.retry.retryDelayMs", "retry-delay-ms", 0, routing.retry.retry_delay_ms, "100",
@@ -156,6 +156,11 @@ const struct option option_table[] = {
     INT("cluster.requestRouting.retry.budgetPercent", "retry-budget-percent", 0, routing.retry.budget_percent,
         "20", 0, 100, "%", "Retries in relation to requests, beside two a second that are always allowed."),
 
+    INT("cluster.requestRouting.retry.migrateMaxTokens", "migrate-max-tokens", 0,
+        routing.retry.migrate_tokens_max, "32768", 0, 131072, "tokens",
+        "A stream whose worker fails goes on at another one behind what the client has seen, if that is at "
+        "most so "
+        "many tokens; each takes four bytes here. 0: it ends with an error."),
     LIST("cluster.requestRouting.retry.retryOnErrors", "retry-on-errors", routing.retry.on_errors,
          "ENGINE_ERROR,MODEL_LOAD_FAILED,PROTOCOL_ERROR,WORKER_OVERLOADED,WORKER_DRAINING,MODEL_NOT_LOADED,"
          "WORKER_UNAVAILABLE,WORKER_OFFLINE,NATS_ERROR,WORKER_TIMEOUT",

@@ -28,6 +28,7 @@ struct controller_stats {
     uint64_t failed_tries[STATUS_COUNT]; /* tries that ended so */
     uint64_t timeouts[TIMEOUT_COUNT];
     uint64_t retries;
+    uint64_t migrations;
     uint64_t stale_events; /* of an older attempt, another incarnation or an unknown request */
     uint64_t gaps;         /* tokens missing in a stream */
     uint64_t malformed_messages;

@@ -16,13 +16,14 @@ static void fail_requests_on(struct controller *controller, uint64_t generation,
     struct request *request, *next;
     for (request = TAILQ_FIRST(&controller->active); request; request = next) {
         next = TAILQ_NEXT(request, link);
-        if (request->lease.generation == generation && !(keep_shown && request->text_shown))
+        if (request->lease.generation == generation &&
+            !(keep_shown && request->text_shown && !request_can_migrate(request)))
             request_fail_try(request, error);
     }
 }
 
-/* A suspect worker gets no new work. What it has is taken elsewhere, except streams that the client has
- * already seen a part of: those wait for the stall limit, since the worker may come back. */
+/* A suspect worker gets no new work. What it has is taken elsewhere, except streams that cannot go on there:
+ * those wait for the stall limit, since the worker may come back. */
 static void leave_suspect(struct controller *controller, const struct registry_worker *worker,
                           uint64_t generation) {
     struct error error;

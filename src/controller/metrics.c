@@ -33,6 +33,7 @@ static void write_requests(struct buf *out, const struct controller *controller)
         buf_printf(out, ",\"%s\":%llu", request_end_name((enum request_end)e),
                    (unsigned long long)stats->requests_ended[e]);
     write_u64(out, ",\"retries\":", stats->retries);
+    write_u64(out, ",\"migrations\":", stats->migrations);
     buf_append_str(out, "},\"timeouts\":{");
     for (int t = 0; t < TIMEOUT_COUNT; t++)
         buf_printf(out, "%s\"%s\":%llu", t ? "," : "", timeout_names[t],
@@ -155,6 +156,9 @@ static void expose_requests(struct buf *out, const struct controller *controller
                             stats->timeouts[t]);
     prometheus_counter(out, "mlx_controller_retries_total", "Tries after the first one of a request.",
                        stats->retries);
+    prometheus_counter(out, "mlx_controller_migrations_total",
+                       "Streams that went on behind what the client had seen, on another worker.",
+                       stats->migrations);
     prometheus_gauge(out, "mlx_controller_active_requests", "Requests under way.", controller->active_count);
     prometheus_counter(out, "mlx_controller_prompt_tokens_total", "Prompt tokens of successful requests.",
                        stats->prompt_tokens);

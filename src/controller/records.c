@@ -216,6 +216,7 @@ void record_write(struct buf *out, const struct record *record) {
     write_text(out, ",\"selectedWorker\":", record->worker_id);
     buf_append_str(out, ",\"failedWorkers\":");
     request_tries_write(out, record->tries, record->try_count);
+    json_append_int(out, ",\"migrations\":", record->migrations);
     json_append_int(out, ",\"circuitBreakerTrips\":", record->breaker_trips);
     json_append_int(out, ",\"timeouts\":", record->timeouts);
     write_error(out, record);

@@ -64,6 +64,7 @@ struct record {
     uint32_t attempts;
     uint32_t timeouts;
     uint32_t breaker_trips;
+    uint32_t migrations;
     int64_t waited_ms; /* in the waiting room */
     /* -1: it did not come to that. */
     int64_t queue_us;       /* of the newest try, from the job's sending until it had its slot */

@@ -76,6 +76,8 @@ struct request *request_begin(struct controller *controller, struct http_exchang
     if (controller_client_id(exchange))
         snprintf(request->client_id, sizeof(request->client_id), "%s", controller_client_id(exchange));
     request->total_limit_ms = total_limit_ms;
+    migration_init(&request->migration,
+                   request->chat.stream ? (size_t)controller->config->routing.retry.migrate_tokens_max : 0);
     request->deadline_ms = clock_ms() + total_limit_ms;
     room_init_waiter(request);
     request->reply = (struct openai_reply){.id = request->id,
@@ -96,6 +98,7 @@ void request_free(struct request *request) {
     openai_chunk_template_release(&request->chunk);
     chat_request_release(&request->chat);
     buf_release(&request->text);
+    migration_release(&request->migration);
     free(request);
 }
 
@@ -274,21 +277,38 @@ enum request_event request_act_wait_for_worker(struct request *request) {
     return EVENT_NONE;
 }
 
+bool request_can_migrate(const struct request *request) {
+    return request->text_shown && migration_is_possible(&request->migration);
+}
+
+/* Anew, or behind what the client has seen. */
+static void begin_reply(struct request *request, struct wire_job *job) {
+    if (request_can_migrate(request)) {
+        migration_fill(&request->migration, job);
+        request->migrations++;
+        request->controller->stats.migrations++;
+    } else {
+        buf_clear(&request->text);
+        migration_restart(&request->migration);
+    }
+    request->next_index = request->first_index = (uint32_t)job->generated_count;
+}
+
 enum request_event request_act_send(struct request *request) {
     struct controller *controller = request->controller;
-    buf_clear(&request->text);
-    request->next_index = 0;
     request->try_begun_ms = clock_ms();
     request->sent_us = clock_us();
     request->queue_us = -1;
     request->queue_position = -1;
     request->queue_wait_ms = -1;
+    request->try_first_token_us = 0;
     struct wire_job job = {.attempt = request->attempt,
                            .remaining_ms = remaining_ms(request) > 1 ? remaining_ms(request) : 1,
                            .now_s = request->reply.created_s,
                            .chat = request->chat};
     memcpy(job.request_id, request->id, sizeof(job.request_id));
     memcpy(job.controller_id, controller->id, sizeof(job.controller_id));
+    begin_reply(request, &job);
     char subject[WIRE_SUBJECT_MAX], reply[WIRE_SUBJECT_MAX];
     wire_subject_job(subject, request->lease.worker_id);
     wire_subject_job_reply(reply, controller->id, request->id, request->attempt);
@@ -397,7 +417,7 @@ enum request_event request_act_judge(struct request *request) {
     struct retry_case failed = {.status = status,
                                 .retries = (int64_t)request->attempt - 1 - request->refusals,
                                 .worker_deaths = request->worker_deaths,
-                                .text_shown = request->text_shown,
+                                .text_shown = request->text_shown && !request_can_migrate(request),
                                 .remaining_ms = remaining_ms(request)};
     enum retry_verdict verdict =
         retry_decide(&controller->retry, &failed, &controller->rng, &request->retry_delay_ms);
@@ -415,9 +435,9 @@ enum request_event request_act_judge_timeout(struct request *request) {
     static const char *const waited_for[TIMEOUT_COUNT] = {[TIMEOUT_ACKNOWLEDGEMENT] = "its acknowledgement",
                                                           [TIMEOUT_FIRST_TOKEN] = "its first token",
                                                           [TIMEOUT_STALL] = "its next token"};
-    enum request_timeout timeout = request->next_index > 0  ? TIMEOUT_STALL
-                                   : request->queue_us >= 0 ? TIMEOUT_FIRST_TOKEN
-                                                            : TIMEOUT_ACKNOWLEDGEMENT;
+    enum request_timeout timeout = request->try_first_token_us ? TIMEOUT_STALL
+                                   : request->queue_us >= 0    ? TIMEOUT_FIRST_TOKEN
+                                                               : TIMEOUT_ACKNOWLEDGEMENT;
     request_note_timeout(request, timeout);
     error_set(&request->failure, STATUS_WORKER_TIMEOUT, NULL, "worker %s did not send %s within %lld ms",
               request->lease.worker_id, waited_for[timeout], (long long)request->try_limit_ms);

@@ -12,6 +12,7 @@
 #include "route/router.h"
 #include "route/waiting.h"
 
+#include "controller/migration.h"
 #include "controller/records.h"
 #include "controller/request_table.h"
 
@@ -63,6 +64,7 @@ struct request {
     struct guard_ticket ticket; /* of the breakers there, beside the lease */
     char incarnation[INCARNATION_CHARS + 1];
     uint32_t next_index;               /* of the token that must come next */
+    uint32_t first_index;              /* of the first token that this try is to give */
     char worker_id[WORKER_ID_MAX + 1]; /* kept when its lease is given back */
     int64_t try_begun_ms;
     int64_t sent_us;
@@ -86,6 +88,8 @@ struct request {
     size_t try_count;
     uint32_t timeouts;
     uint32_t breaker_trips; /* circuit breakers that its failed tries opened */
+    struct migration migration;
+    uint32_t migrations; /* tries that went on behind what the client had seen */
     int64_t worker_deaths;
     int64_t refusals; /* by workers that were full */
 
@@ -115,6 +119,8 @@ void request_fail_try(struct request *request, const struct error *error);
 void request_limit_silence(struct request *request, int64_t limit_ms);
 void request_cancel_job(struct request *request);
 void request_note_timeout(struct request *request, enum request_timeout timeout);
+/* The client has seen text, and what another worker needs to go on behind it is known. */
+bool request_can_migrate(const struct request *request);
 /* Where the next request of its session should go. */
 void request_bind_session(struct request *request);
 /* Gives back what it holds; it is freed at the end of the tick. */

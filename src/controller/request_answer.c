@@ -61,7 +61,7 @@ enum request_event request_act_show_token(struct request *request) {
         request->first_token_us = clock_us();
         latency_add(&controller->stats.first_token, request->first_token_us - request->begun_us);
     }
-    if (request->next_index == 0) {
+    if (!request->try_first_token_us) {
         request->try_first_token_us = clock_us();
         request_limit_silence(request, controller->config->routing.stall_timeout_ms);
         breakers_first_token(controller, &request->lease, &request->ticket);
@@ -69,6 +69,7 @@ enum request_event request_act_show_token(struct request *request) {
         request->last_heard_ms = clock_ms();
     }
     request->next_index++;
+    migration_note(&request->migration, event->token);
     buf_clear(&controller->scratch);
     show_text(request, event->text, event->text_len);
     return write_stream(request) ? EVENT_NONE : give_up_client(request);

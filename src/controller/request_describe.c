@@ -15,12 +15,13 @@ static enum request_end end_of(const struct request *request) {
 /* The time of the last token is known to the millisecond, and that of the end exactly: for a whole reply,
  * whose end comes with its last token, that is better. */
 static int64_t mean_inter_token_us(const struct request *request, int64_t now_us) {
-    if (request->next_index < 2)
+    uint32_t tokens = request->next_index - request->first_index;
+    if (tokens < 2 || !request->try_first_token_us)
         return -1;
     bool whole = request->state == REQUEST_ENDED && request->outcome == STATUS_OK;
     int64_t last_us = whole ? now_us : request->last_heard_ms * 1000;
     int64_t spent_us = last_us - request->try_first_token_us;
-    return spent_us > 0 ? spent_us / (request->next_index - 1) : 0;
+    return spent_us > 0 ? spent_us / (tokens - 1) : 0;
 }
 
 void request_describe(struct request *request, struct record *out) {
@@ -37,6 +38,7 @@ void request_describe(struct request *request, struct record *out) {
         .attempts = request->attempt,
         .timeouts = request->timeouts,
         .breaker_trips = request->breaker_trips,
+        .migrations = request->migrations,
         .waited_ms = room_waited_ms(request),
         .queue_us = request->queue_us,
         .queue_position = request->queue_position,

@@ -69,6 +69,8 @@ struct engine_gpu {
 struct engine_prompt {
     int32_t *tokens; /* owned */
     size_t count;    /* >= 1 */
+    size_t
+        replayed; /* the last ones of them, which belong to the reply: generated elsewhere before; < count */
 };
 
 /* Some tokens of one slot, in the order of their positions. */

@@ -167,14 +167,14 @@ static void slot_init(struct fake_slot *slot, const struct engine_options *optio
                       const int32_t *own_faults) {
     *slot = (struct fake_slot){
         .started = true,
-        .prompt_tokens = (int32_t)prompt->count,
+        .prompt_tokens = (int32_t)(prompt->count - prompt->replayed),
         .reply_tokens = options->fake_reply_tokens,
         .seed = sampling->temperature > 0 ? sampling->seed : 0,
     };
     uint64_t hash = 0;
     for (int fault = 0; fault < FAKE_FAULT_COUNT; fault++)
         slot->faults[fault] = own_faults ? own_faults[fault] : FAKE_FAULT_NONE;
-    for (size_t i = 0; i < prompt->count; i++) {
+    for (size_t i = 0; i < prompt->count - prompt->replayed; i++) {
         int32_t token = prompt->tokens[i];
         hash = rng_mix(hash, (uint64_t)token);
         if (token >= TOKEN_FAULT)

@@ -113,7 +113,7 @@ static enum status llama_slot_start(struct engine *engine, int32_t slot, const s
     struct llama_engine *e = llama_of(engine);
     assert(slot >= 0 && slot < e->slot_count && !e->slots[slot].started);
     e->slots[slot].started = true;
-    e->slots[slot].prompt_tokens = (int32_t)prompt->count;
+    e->slots[slot].prompt_tokens = (int32_t)(prompt->count - prompt->replayed);
     sampler_init(&e->slots[slot].sampler, sampling);
     return STATUS_OK;
 }

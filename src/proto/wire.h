@@ -34,6 +34,7 @@ enum {
     WIRE_SUBJECT_MAX = 256,
     WIRE_REQUEST_ID_MAX = 64, /* [A-Za-z0-9_-]+: it is a subject token */
     WIRE_CONTROLLER_ID_MAX = CONTROLLER_ID_MAX,
+    WIRE_GENERATED_MAX = 128 * 1024,
     WIRE_EVENTS_MAX = 1024,    /* events in one message */
     WIRE_TEXT_MAX = 64 * 1024, /* text of one event, bytes */
     WIRE_BREAKERS_MAX = 1024,  /* breakers in one message, about 200 bytes each */
@@ -92,6 +93,10 @@ struct wire_job {
     int64_t remaining_ms; /* until the request's deadline, > 0 */
     int64_t now_s;        /* wall clock of the request, seconds since 1970: what a chat template may print */
     struct chat_request chat;
+    /* The tokens of the reply that another attempt has delivered, ids in the model's vocabulary, each >= 0:
+     * the worker goes on behind them. Owned by a job that was read, else the writer's; NULL for none. */
+    int32_t *generated;
+    size_t generated_count; /* at most WIRE_GENERATED_MAX */
 };
 void wire_write_job(struct buf *out, const struct wire_job *job);
 MUST_USE enum status wire_read_job(const char *data, size_t len, struct wire_job *job, struct error *error);

@@ -3,7 +3,8 @@
  *   job {"v":1,"request":"chatcmpl-x","controller":"c1","attempt":1,"remaining_ms":30000,"now_s":1700000000,
  *            "chat":{"model":"m","messages":[...],"temperature":1,"top_p":1,"min_p":0,"top_k":0,
  *                    "presence_penalty":0,"frequency_penalty":0,"seed":"7","max_tokens":0,"stop":["..."],
- *                    "priority":1,"stream":true,"session_id":"..."}}
+ *                    "priority":1,"stream":true,"session_id":"..."},
+ *            "generated":[12,7]}
  *   cancel  {"v":1,"request":"chatcmpl-x","attempt":1}
  *   control {"v":1,"op":"stats"} */
 #include <errno.h>
@@ -55,6 +56,13 @@ static void append_chat(struct buf *out, const struct chat_request *chat) {
     buf_append_char(out, '}');
 }
 
+static void append_generated(struct buf *out, const struct wire_job *job) {
+    buf_append_str(out, ",\"generated\":[");
+    for (size_t i = 0; i < job->generated_count; i++)
+        json_append_int(out, i ? "," : "", job->generated[i]);
+    buf_append_char(out, ']');
+}
+
 void wire_write_job(struct buf *out, const struct wire_job *job) {
     json_append_int(out, "{\"v\":", WIRE_VERSION);
     json_append_str(out, ",\"request\":", job->request_id);
@@ -64,6 +72,8 @@ void wire_write_job(struct buf *out, const struct wire_job *job) {
     json_append_int(out, ",\"now_s\":", job->now_s);
     buf_append_str(out, ",\"chat\":");
     append_chat(out, &job->chat);
+    if (job->generated_count > 0)
+        append_generated(out, job);
     buf_append_char(out, '}');
 }
 
@@ -175,6 +185,30 @@ static bool take_chat(const json_t *chat, struct chat_request *out, struct error
     return true;
 }
 
+static bool take_generated(const json_t *root, struct wire_job *job, struct error *error) {
+    const json_t *generated = json_object_get(root, "generated");
+    size_t count = json_array_size(generated);
+    if (generated && (!json_is_array(generated) || count > WIRE_GENERATED_MAX)) {
+        error_set(error, STATUS_PROTOCOL_ERROR, "generated",
+                  "generated must be an array of at most %d tokens", WIRE_GENERATED_MAX);
+        return false;
+    }
+    job->generated = count > 0 ? calloc(count, sizeof(*job->generated)) : NULL;
+    if (count > 0 && !job->generated)
+        return error_set(error, STATUS_PROTOCOL_ERROR, "generated", "out of memory") == STATUS_OK;
+    for (size_t i = 0; i < count; i++) {
+        const json_t *token = json_array_get(generated, i);
+        if (!json_is_integer(token) || json_integer_value(token) < 0 ||
+            json_integer_value(token) > INT32_MAX) {
+            error_set(error, STATUS_PROTOCOL_ERROR, "generated", "generated[%zu] must be a token's id", i);
+            return false;
+        }
+        job->generated[i] = (int32_t)json_integer_value(token);
+    }
+    job->generated_count = count;
+    return true;
+}
+
 /* The head first: with it a job whose rest is wrong can still be refused by name. */
 static bool take_job(const json_t *root, struct wire_job *job, struct error *error) {
     int64_t attempt = 0;
@@ -185,7 +219,7 @@ static bool take_job(const json_t *root, struct wire_job *job, struct error *err
     job->attempt = (uint32_t)attempt;
     return wire_take_int(root, "remaining_ms", 1, INT64_MAX, &job->remaining_ms, error) &&
            wire_take_int(root, "now_s", 0, INT64_MAX, &job->now_s, error) &&
-           take_chat(json_object_get(root, "chat"), &job->chat, error);
+           take_chat(json_object_get(root, "chat"), &job->chat, error) && take_generated(root, job, error);
 }
 
 enum status wire_read_job(const char *data, size_t len, struct wire_job *job, struct error *error) {
@@ -203,8 +237,12 @@ enum status wire_read_job(const char *data, size_t len, struct wire_job *job, st
 }
 
 void wire_job_release(struct wire_job *job) {
-    if (job)
-        chat_request_release(&job->chat);
+    if (!job)
+        return;
+    chat_request_release(&job->chat);
+    free(job->generated);
+    job->generated = NULL;
+    job->generated_count = 0;
 }
 
 void wire_write_cancel(struct buf *out, const struct wire_cancel *cancel) {

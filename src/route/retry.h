@@ -20,7 +20,7 @@ struct retry_case {
     enum status status;    /* how it failed */
     int64_t retries;       /* done so far */
     int64_t worker_deaths; /* tries that ended with the death of the worker */
-    bool text_shown;       /* the client has seen part of the reply: starting over would repeat it */
+    bool text_shown;       /* the client has seen part of the reply, and nobody could go on behind it */
     int64_t remaining_ms;  /* of the request's deadline */
 };
 

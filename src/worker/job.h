@@ -40,7 +40,7 @@ struct job {
     int64_t started_ms; /* when it got a slot, -1: never; valid from on_done on, as the next one */
     enum job_end end;
     /* The runner's: */
-    struct engine_prompt prompt; /* owned */
+    struct engine_prompt prompt; /* owned; what was generated elsewhere at its end */
     struct queue_entry waiting;
     struct text_filter filter; /* from the start of its slot on */
     int32_t generated;         /* tokens, the one that ends the model's turn not included */

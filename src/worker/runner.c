@@ -88,11 +88,33 @@ static void fail_prompt(struct runner *runner, struct job *job, const struct err
     push(runner->done, job);
 }
 
+/* What another worker has generated goes behind the prompt: it is computed with it, and the reply goes on
+ * there. */
+static enum status append_generated(struct runner *runner, struct job *job, struct error *error) {
+    struct engine_prompt *prompt = &job->prompt;
+    size_t more = job->wire.generated_count;
+    if (more == 0)
+        return STATUS_OK;
+    if (prompt->count + more > (size_t)runner->info.context_tokens)
+        return error_set(
+            error, STATUS_CONTEXT_LENGTH_EXCEEDED, NULL,
+            "the reply has %zu tokens from another worker, more than the context of %d here holds", more,
+            runner->info.context_tokens);
+    int32_t *tokens = realloc(prompt->tokens, (prompt->count + more) * sizeof *tokens);
+    if (!tokens)
+        return error_set(error, STATUS_ENGINE_ERROR, NULL, "the worker is out of memory");
+    memcpy(tokens + prompt->count, job->wire.generated, more * sizeof *tokens);
+    *prompt = (struct engine_prompt){.tokens = tokens, .count = prompt->count + more, .replayed = more};
+    return STATUS_OK;
+}
+
 static void make_prompt(struct runner *runner, struct job *job) {
     struct error error = {.status = STATUS_OK};
     enum status status = job_check(job, clock_ms(), &error);
     if (status == STATUS_OK)
         status = engine_make_prompt(runner->engine, &job->wire.chat, job->wire.now_s, &job->prompt, &error);
+    if (status == STATUS_OK)
+        status = append_generated(runner, job, &error);
     if (status == STATUS_OK)
         status = job_check(job, clock_ms(), &error);
     if (status == STATUS_OK)

@@ -205,9 +205,11 @@ static void start_slot(struct scheduler *scheduler, struct slot *slot, struct jo
     scheduler->active++;
     count_out(scheduler, job);
     STAT_SET(scheduler->env.stats->running, scheduler->active);
-    scheduler_emit(
-        scheduler, job,
-        (struct wire_event){.kind = WIRE_EVENT_STARTED, .prompt_tokens = (int32_t)job->prompt.count});
+    scheduler_emit(scheduler, job,
+                   (struct wire_event){.kind = WIRE_EVENT_STARTED,
+                                       .prompt_tokens = (int32_t)(job->prompt.count - job->prompt.replayed)});
+    if (job->prompt.replayed > 0)
+        scheduler_replay(scheduler, slot);
 }
 
 /* NULL when nobody waits. One that was evicted while it waited never gets a slot. */

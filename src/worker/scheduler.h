@@ -102,5 +102,8 @@ void scheduler_emit(struct scheduler *scheduler, const struct job *job, struct w
 /* The slot's job is over and its last event, if any, is added: frees the slot. */
 void scheduler_end_slot(struct scheduler *scheduler, struct slot *slot, enum job_end end);
 void scheduler_fail_slot(struct scheduler *scheduler, struct slot *slot, const struct error *error);
+/* Brings the text of a job that goes on elsewhere to where it was, without an event for it; ends the job when
+ * what was generated is already the whole reply. */
+void scheduler_replay(struct scheduler *scheduler, struct slot *slot);
 /* One engine step over the slots in use, and what follows from it. */
 void scheduler_step(struct scheduler *scheduler);

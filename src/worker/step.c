@@ -34,20 +34,24 @@ static size_t make_items(struct scheduler *scheduler) {
     return count;
 }
 
+/* Those of the request alone. */
+static int64_t prompt_tokens(const struct job *job) {
+    return (int64_t)(job->prompt.count - job->prompt.replayed);
+}
+
 static void finish(struct scheduler *scheduler, struct slot *slot, enum finish_reason reason) {
     struct job *job = slot->job;
     buf_clear(&scheduler->text);
     text_filter_finish(&job->filter, &scheduler->text);
-    scheduler_emit(
-        scheduler, job,
-        (struct wire_event){
-            .kind = WIRE_EVENT_FINISHED,
-            .index = (uint32_t)job->generated,
-            .text = scheduler->text.data,
-            .text_len = scheduler->text.len,
-            .finish = reason,
-            .usage = {.prompt_tokens = (int64_t)job->prompt.count, .completion_tokens = job->generated},
-        });
+    scheduler_emit(scheduler, job,
+                   (struct wire_event){
+                       .kind = WIRE_EVENT_FINISHED,
+                       .index = (uint32_t)job->generated,
+                       .text = scheduler->text.data,
+                       .text_len = scheduler->text.len,
+                       .finish = reason,
+                       .usage = {.prompt_tokens = prompt_tokens(job), .completion_tokens = job->generated},
+                   });
     scheduler_end_slot(scheduler, slot, JOB_FINISHED);
 }
 
@@ -61,7 +65,25 @@ static void fail(struct scheduler *scheduler, struct slot *slot, enum status sta
 static bool is_full(const struct scheduler *scheduler, const struct job *job) {
     if (job->wire.chat.max_tokens > 0 && job->generated >= job->wire.chat.max_tokens)
         return true;
-    return (int64_t)job->prompt.count + job->generated >= scheduler->info.context_tokens;
+    return prompt_tokens(job) + job->generated >= scheduler->info.context_tokens;
+}
+
+void scheduler_replay(struct scheduler *scheduler, struct slot *slot) {
+    struct job *job = slot->job;
+    bool stopped = false;
+    for (size_t i = 0; i < job->wire.generated_count && !stopped; i++) {
+        char piece[ENGINE_PIECE_MAX];
+        size_t len = engine_piece(scheduler->env.engine, job->wire.generated[i], piece, sizeof piece);
+        buf_clear(&scheduler->text);
+        stopped = text_filter_add(&job->filter, piece, len, &scheduler->text);
+        job->generated++;
+    }
+    if (scheduler->text.failed)
+        fail(scheduler, slot, STATUS_ENGINE_ERROR, "the worker is out of memory");
+    else if (stopped)
+        finish(scheduler, slot, FINISH_STOP);
+    else if (is_full(scheduler, job))
+        finish(scheduler, slot, FINISH_LENGTH);
 }
 
 static void take_token(struct scheduler *scheduler, struct slot *slot, int32_t token) {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import {test} from 'node:test';
 
 import {isUp, serve} from './lib/cluster.mjs';
+import {readStream} from './lib/http.mjs';
 import {limit, until} from './lib/wait.mjs';
 
 const FAKE = ['--engine', 'fake', '--fake-step-us', 5000];
@@ -37,16 +38,53 @@ test('a_request_that_fails_in_every_engine_is_tried_on_each_worker_once_and_name
   await stopped(cluster);
 });
 
-test('a_stream_that_fails_after_some_text_ends_with_an_error_event_and_no_finish_reason', async (t) => {
+test('a_stream_that_fails_everywhere_after_some_text_ends_with_an_error_event_and_no_finish_reason', async (t) => {
   const cluster = await start(t, '--workers', 2);
   const whole = (await cluster.ask('[fail at 900] [reply 20] tell')).choices[0].message.content;
   const stream = await cluster.stream('[fail at 900] [reply 20] tell');
   assert.equal(stream.text, whole);
   const broken = await cluster.stream('[fail at 6] [reply 20] tell');
-  assert.equal(broken.error.code, 'ENGINE_ERROR');
+  assert.equal(broken.error.code, 'ALL_RETRIES_EXHAUSTED');
   assert.equal(broken.error.type, 'server_error');
+  assert.equal(broken.error.context.tries.length, 2);
   assert.deepEqual(broken.finish, []);
   assert.ok(broken.contents.length >= 4);
+  assert.ok((await cluster.ask('[reply 20] tell')).choices[0].message.content !== broken.text);
+  await stopped(cluster);
+});
+
+test('a_stream_whose_worker_is_killed_goes_on_unbroken_at_another', async (t) => {
+  const cluster = await start(t, '--workers', 3, '--fake-step-us', 10000);
+  const prompt = '[reply 150] a long story';
+  const sampling = {seed: 5, temperature: 1, stream_options: {include_usage: true}};
+  const expected = await cluster.stream(prompt, sampling);
+  const streams = [];
+  for (let i = 0; i < 6; i++) streams.push(await cluster.streamUnderWay(prompt, sampling, 8));
+  const [victim] = (await cluster.workers()).filter((worker) => worker.leases > 0);
+  process.kill(victim.pid, 'SIGKILL');
+  for (const stream of streams) {
+    const got = readStream((await stream.ended).text);
+    assert.equal(got.error, undefined);
+    assert.equal(got.text, expected.text);
+    assert.equal(got.finish, 'stop');
+    assert.deepEqual(got.usage, expected.usage);
+  }
+  const {requests} = await cluster.get('/api/controller/metrics');
+  assert.equal(requests.migrations, victim.leases);
+  assert.equal(requests.failed, 0);
+  const records = (await cluster.get('/api/controller/requests?state=succeeded')).requests;
+  assert.equal(records.filter((record) => record.migrations === 1).length, victim.leases);
+  await stopped(cluster);
+});
+
+test('where_streams_may_not_migrate_one_whose_worker_is_killed_ends_with_an_error', async (t) => {
+  const cluster = await start(t, '--workers', 2, '--fake-step-us', 10000, '--migrate-max-tokens', 0);
+  const stream = await cluster.streamUnderWay('[reply 150] a long story', {}, 8);
+  const victim = (await cluster.workers()).find((worker) => worker.leases > 0);
+  process.kill(victim.pid, 'SIGKILL');
+  const got = readStream((await stream.ended).text);
+  assert.equal(got.error.code, 'WORKER_OFFLINE');
+  assert.deepEqual(got.finish, []);
   await stopped(cluster);
 });
 
@@ -75,7 +113,7 @@ test('a_request_that_crashes_two_workers_is_not_given_to_a_third_one', async (t)
 });
 
 test('requests_beside_one_that_crashes_the_worker_are_answered_elsewhere', async (t) => {
-  const cluster = await start(t, '--workers', 3);
+  const cluster = await start(t, '--workers', 3, '--migrate-max-tokens', 0);
   const prompts = Array.from({length: 9}, (_, i) => `[reply 60] beside ${i}`);
   const expected = await Promise.all(prompts.map((prompt) => cluster.ask(prompt, {seed: 3})));
   const answers = settled(prompts.map((prompt) => cluster.ask(prompt, {seed: 3})));

@@ -362,7 +362,7 @@ test('routing_09_30_requests_at_once_are_spread_evenly_over_3_workers', async (t
   }
 });
 
-test('routing_10_a_stream_is_retried_while_nothing_is_shown_and_ends_with_an_error_after_that', async (t) => {
+test('routing_10_a_stream_is_retried_and_goes_on_behind_what_is_shown', async (t) => {
   const parts = await Parts.start(t, {
     workers: {sick: ['--fake-fault', 'fail at 0', '--fake-fault-jobs', 1], well: []},
     controller: [...SICK_FIRST, ...RETRIES],
@@ -378,13 +378,28 @@ test('routing_10_a_stream_is_retried_while_nothing_is_shown_and_ends_with_an_err
   assert.deepEqual(failures(record), ['sick ENGINE_ERROR']);
 
   const broken = await parts.api.stream('[fail at 9] [reply 20] half');
-  assert.equal(broken.error.code, 'ENGINE_ERROR');
+  assert.equal(broken.error.code, 'ALL_RETRIES_EXHAUSTED');
   assert.deepEqual(broken.finish, []);
   assert.ok(broken.text.length > 0);
-  const shown = await recordOf(parts.api, broken.chunks[0].id);
-  assert.equal(shown.retryCount, 0, 'a second try would show its beginning twice');
-  assert.equal(shown.selectedWorker, 'sick');
   await parts.stop();
+
+  // Fails in the middle on one worker only.
+  const half = await Parts.start(t, {
+    workers: {sick: ['--fake-fault', 'fail at 9', '--fake-fault-jobs', 1], well: []},
+    controller: [...SICK_FIRST, ...RETRIES],
+  });
+  const asked = ['[reply 40] half', {seed: 4, temperature: 1, stream_options: {include_usage: true}}];
+  const undisturbed = await calm.stream(...asked);
+  const joined = await half.api.stream(...asked);
+  assert.equal(joined.error, undefined);
+  assert.equal(joined.text, undisturbed.text);
+  assert.deepEqual(joined.usage, undisturbed.usage);
+  assert.equal(joined.chunks.filter((chunk) => chunk.choices[0]?.delta.role).length, 1);
+  const migrated = await recordOf(half.api, joined.chunks[0].id);
+  assert.equal(migrated.migrations, 1);
+  assert.equal(migrated.selectedWorker, 'well');
+  assert.deepEqual(failures(migrated), ['sick ENGINE_ERROR']);
+  await half.stop();
 });
 
 test('routing_11_a_reply_after_a_retry_is_to_the_byte_the_one_of_an_undisturbed_run', async (t) => {
@@ -444,7 +459,7 @@ test('routing_12_the_metrics_move_exactly_as_the_requests_that_were_made', async
   };
   const timeouts = {acknowledgement: 0, firstToken: 0, stall: 0, deadline: 1};
   const json = await api.get('/api/controller/metrics');
-  assert.deepEqual(json.requests, {total: 10, ...ends, retries: 2});
+  assert.deepEqual(json.requests, {total: 10, ...ends, retries: 2, migrations: 0});
   assert.equal(json.completedRequests, 10);
   assert.equal(json.activeRequests, 0);
   assert.deepEqual(json.errors, errors);

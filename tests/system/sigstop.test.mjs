@@ -60,7 +60,7 @@ test('a_stopped_worker_gets_nothing_after_3_s_and_nothing_of_its_late_output_rea
   t.diagnostic(`suspect after ${Math.round(performance.now() - stoppedAt)} ms`);
   const {jobsSent} = await parts.counts('still');
   assert.equal(jobsSent, 7);
-  assert.equal((await parts.counts('still')).leases, 3, 'the streams that were shown');
+  assert.equal((await parts.counts('still')).leases, 0, 'all went elsewhere, the streams that were shown, too');
 
   const later = await Promise.all([8, 9, 10, 11].map((seed) => ask(prompt, seed)));
   const moved = await Promise.all([...wholes, unlucky]);
@@ -70,10 +70,9 @@ test('a_stopped_worker_gets_nothing_after_3_s_and_nothing_of_its_late_output_rea
   }
   for (const stream of streams) {
     const shown = readStream((await stream.ended).text);
-    assert.equal(shown.error.code, 'WORKER_TIMEOUT');
-    assert.deepEqual(shown.finish, []);
-    assert.ok(shown.text.length > 0);
-    assert.ok((await right(long, fields(stream.seed))).startsWith(shown.text), shown.text);
+    assert.equal(shown.error, undefined);
+    assert.equal(shown.finish, 'stop');
+    assert.equal(shown.text, await right(long, fields(stream.seed)), 'one unbroken stream');
   }
   const counts = await parts.counts('still');
   assert.equal(counts.jobsSent, jobsSent, 'nothing was sent there');

@@ -96,6 +96,10 @@ static void random_job(struct rng *rng, struct wire_job *job) {
     rng_id(job->request_id, 1 + rng_below(rng, WIRE_REQUEST_ID_MAX));
     rng_id(job->controller_id, 1 + rng_below(rng, WIRE_CONTROLLER_ID_MAX));
     random_chat(rng, &job->chat);
+    job->generated_count = (size_t)rng_below(rng, 2) * (size_t)rng_below(rng, 200);
+    job->generated = job->generated_count > 0 ? calloc(job->generated_count, sizeof(int32_t)) : NULL;
+    for (size_t i = 0; i < job->generated_count; i++)
+        job->generated[i] = (int32_t)rng_below(rng, (uint64_t)INT32_MAX + 1);
 }
 
 static void assert_same_chat(const struct chat_request *a, const struct chat_request *b) {
@@ -134,6 +138,9 @@ static void a_job_comes_back_as_it_was(void **state) {
         assert_int_equal(back.attempt, job.attempt);
         assert_true(back.remaining_ms == job.remaining_ms && back.now_s == job.now_s);
         assert_same_chat(&back.chat, &job.chat);
+        assert_int_equal(back.generated_count, job.generated_count);
+        for (size_t i = 0; i < job.generated_count; i++)
+            assert_int_equal(back.generated[i], job.generated[i]);
         buf_release(&text);
         wire_job_release(&job);
         wire_job_release(&back);
@@ -321,6 +328,11 @@ static void members_that_are_wrong_are_named(void **state) {
         {"\"seed\":\"7\"", "\"seed\":\"7\",\"stop\":[1]", "stop"},
         {"\"seed\":\"7\"", "\"seed\":\"7\",\"stop\":[\"" X129 "\"]", "stop"},
         {"\"seed\":\"7\"", "\"seed\":\"7\",\"stop\":[\"a\",\"b\",\"c\",\"d\",\"e\"]", "stop"},
+        {"\"attempt\":", "\"generated\":{},\"attempt\":", "generated"},
+        {"\"attempt\":", "\"generated\":[1,-1],\"attempt\":", "generated"},
+        {"\"attempt\":", "\"generated\":[1,2147483648],\"attempt\":", "generated"},
+        {"\"attempt\":", "\"generated\":[1,2.5],\"attempt\":", "generated"},
+        {"\"attempt\":", "\"generated\":[\"1\"],\"attempt\":", "generated"},
         {"\"seed\":\"7\"", "\"seed\":\"7\",\"priority\":3", "priority"},
         {"\"seed\":\"7\"", "\"seed\":\"7\",\"priority\":\"high\"", "priority"},
         {"\"seed\":\"7\"", "\"seed\":\"7\",\"session_id\":\"\"", "session_id"},

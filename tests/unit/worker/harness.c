@@ -206,7 +206,7 @@ static void see_end(struct harness *harness, struct seen *seen, const struct wir
         snprintf(seen->param, sizeof seen->param, "%s", event->param ? event->param : "");
         return;
     }
-    assert_int_equal(event->index, seen->tokens);
+    assert_int_equal(event->index, seen->first_index + seen->tokens);
     buf_append(&seen->text, event->text, event->text_len);
 }
 
@@ -235,9 +235,13 @@ static void see_event(const struct wire_events_source *source, const struct wire
         break;
     case WIRE_EVENT_TOKEN:
         assert_int_equal(seen->started, 1);
-        assert_int_equal(event->index, seen->tokens);
-        seen->tokens++;
+        assert_int_equal(event->index, seen->first_index + seen->tokens);
         buf_append(&seen->text, event->text, event->text_len);
+        if (seen->tokens < IDS_MAX) {
+            seen->ids[seen->tokens] = event->token;
+            seen->shown_at[seen->tokens] = seen->text.len;
+        }
+        seen->tokens++;
         break;
     case WIRE_EVENT_FINISHED:
     case WIRE_EVENT_FAILED:

@@ -15,7 +15,7 @@
 #include "proto/wire.h"
 #include "worker/job.h"
 
-enum { JOBS_MAX = 64, CONTROLLERS = 3 };
+enum { JOBS_MAX = 64, CONTROLLERS = 3, IDS_MAX = 128 };
 
 /* What the controllers were told about one request, "r<index>" with attempt 1. */
 struct seen {
@@ -24,9 +24,12 @@ struct seen {
     int32_t position; /* in ACCEPTED, as is the next one */
     int64_t wait_ms;
     int started;
-    int ended; /* FINISHED and FAILED */
+    int ended;       /* FINISHED and FAILED */
+    int first_index; /* set before: the tokens that another worker gave */
     int tokens;
-    int order; /* 1 for the job that was started first */
+    int32_t ids[IDS_MAX];     /* of the first tokens; what was shown after each: */
+    size_t shown_at[IDS_MAX]; /* bytes */
+    int order;                /* 1 for the job that was started first */
     int end_order;
     int32_t prompt_tokens;
     struct buf text;
