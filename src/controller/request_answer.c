@@ -170,8 +170,14 @@ static void answer_error(struct request *request) {
     request->exchange = NULL;
 }
 
+/* What the last worker said is wrong with the request itself is wrong on all of them: earlier failures do not
+ * matter then. */
+static bool is_clients_fault(enum status status) {
+    return status_http(status) < 500;
+}
+
 enum request_event request_act_reply_error(struct request *request) {
-    if (request->try_count > 1)
+    if (request->try_count > 1 && !is_clients_fault(request->failure.status))
         summarize_tries(request);
     answer_error(request);
     request_end_with(request, request->failure.status);

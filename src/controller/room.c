@@ -6,26 +6,40 @@
 #include "base/log.h"
 
 /* Requests that not every worker will do for (a try has failed, or they require skills) are asked about one
- * by one; more than that in one line are left for the next time. */
-enum { PICKY_CALLS_MAX = 32 };
+ * by one: each time the first of a line, and so many of the others in turn, so that none waits for a worker
+ * that is free because those before it wait for another. */
+enum { PICKY_FIRST = 16, PICKY_IN_TURN = 16 };
 
 static struct request *request_of(struct waiter *waiter) {
     return (struct request *)((char *)waiter - offsetof(struct request, waiter));
 }
 
-/* One that failed to get a worker speaks for all that would take any. */
-static void call_line(struct controller *controller, const struct waiting_line *line) {
+/* The place among the line's picky waiters from which on it is the turn of PICKY_IN_TURN of them. */
+static size_t take_turn(struct waiting_line *line) {
+    size_t from = line->picky_turn;
+    if (from < PICKY_FIRST || from >= line->picky_count)
+        from = PICKY_FIRST;
+    line->picky_turn = from + PICKY_IN_TURN;
+    return from;
+}
+
+/* One that failed to get a worker speaks for all that would take any. The line may go with its last waiter.
+ */
+static void call_line(struct controller *controller, struct waiting_line *line) {
     struct waiting_walk walk;
     struct waiter *waiter;
-    size_t picky_left = line->picky_count < PICKY_CALLS_MAX ? line->picky_count : PICKY_CALLS_MAX;
+    size_t from = take_turn(line), end = from + PICKY_IN_TURN, at = 0;
+    size_t picky_left = line->picky_count;
     bool any_will_fail = false;
     waiting_walk_begin(&walk, &controller->room, line, clock_ms());
-    while ((!any_will_fail || picky_left > 0) && (waiter = waiting_walk_next(&walk))) {
+    while ((!any_will_fail || (picky_left > 0 && at < end)) && (waiter = waiting_walk_next(&walk))) {
         struct request *request = request_of(waiter);
         bool picky = waiter->picky;
-        if (picky ? picky_left == 0 : any_will_fail)
-            continue;
+        size_t place = at;
+        at += picky;
         picky_left -= picky;
+        if (picky ? place >= end || (place >= PICKY_FIRST && place < from) : any_will_fail)
+            continue;
         request_dispatch(request, EVENT_CALLED);
         if (!picky && request->state == REQUEST_WAITING)
             any_will_fail = true;

@@ -39,6 +39,7 @@ struct waiting_line {
     struct waiter_queue classes[CHAT_PRIORITY_COUNT]; /* each in order of arrival */
     size_t count;
     size_t picky_count;
+    size_t picky_turn; /* for the caller, who cannot ask about all of them each time; 0 at first */
 };
 TAILQ_HEAD(waiting_line_list, waiting_line);
 

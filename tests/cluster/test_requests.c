@@ -156,6 +156,42 @@ static void a_failed_job_is_retried_on_another_worker(void **state) {
     cluster_stop(&cluster);
 }
 
+static void set_text(char **field, const char *text) {
+    free(*field);
+    *field = strdup(text);
+}
+
+static bool both_are_ready(void *arg) {
+    return status_number(arg, "ready") == 2;
+}
+
+/* Two calls, so that one of them begins on the worker that fails. */
+static void what_is_wrong_with_the_request_is_told_though_a_try_failed_before(void **state) {
+    (void)state;
+    struct cluster cluster;
+    char body[BODY_MAX];
+    cluster_init(&cluster);
+    set_text(&cluster.config.balancing.strategy, "round_robin");
+    set_text(&cluster.config.worker.fake_fault, "fail at 0");
+    cluster_start(&cluster, 1);
+    set_text(&cluster.config.worker.fake_fault, "");
+    cluster.config.worker.context_tokens = 16;
+    cluster_start_worker(&cluster, 1);
+    cluster_run_until(&cluster, both_are_ready, &cluster, 10000);
+    write_body(body, "a prompt that is longer than sixteen tokens, whatever a token is: 0 1 2 3 4 5 6 7 8 9",
+               "");
+    for (int i = 0; i < 2; i++) {
+        struct call call = cluster_call(&cluster, "POST", "/v1/chat/completions", body);
+        assert_int_equal(call.status, 400);
+        assert_non_null(strstr(call.reply, "\"code\":\"context_length_exceeded\""));
+        assert_null(strstr(call.reply, "tries failed"));
+        call_release(&call);
+    }
+    assert_true(status_number(&cluster, "retries") >= 1);
+    nothing_is_left_behind(&cluster);
+    cluster_stop(&cluster);
+}
+
 static void a_killed_worker_costs_the_next_request_nothing(void **state) {
     (void)state;
     struct cluster cluster;
@@ -407,6 +443,7 @@ int main(void) {
         cmocka_unit_test(a_stream_carries_the_same_text_in_order),
         cmocka_unit_test(many_at_once_each_get_their_own_reply_in_shared_batches),
         cmocka_unit_test(a_failed_job_is_retried_on_another_worker),
+        cmocka_unit_test(what_is_wrong_with_the_request_is_told_though_a_try_failed_before),
         cmocka_unit_test(a_killed_worker_costs_the_next_request_nothing),
         cmocka_unit_test(a_job_that_dies_with_its_worker_is_done_by_another),
         cmocka_unit_test(a_client_that_leaves_frees_its_slot_within_two_steps),

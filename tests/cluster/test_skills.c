@@ -136,10 +136,64 @@ static void who_waits_for_a_special_worker_does_not_hold_up_others(void **state)
     cluster_stop(&cluster);
 }
 
+static long long waiting(struct cluster *cluster) {
+    struct call call = cluster_call(cluster, "GET", "/metrics", NULL);
+    long long count = (long long)exposition_sum(call.reply, "mlx_controller_waiting_requests ");
+    call_release(&call);
+    return count;
+}
+
+static void ignore_drained(void *arg) {
+    (void)arg;
+}
+
+enum { CROWD = 36 }; /* more than are asked about at once */
+
+static bool the_crowd_waits(void *arg) {
+    return waiting(arg) == CROWD;
+}
+
+static void a_crowd_that_waits_for_a_special_worker_does_not_hold_up_who_can_use_another(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster.config.worker.max_batch_size = 1;
+    cluster.config.worker.fake_step_us = 2000;
+    cluster.config.worker.context_tokens = 1 << 17; /* the occupant's reply ends only with its client */
+    cluster.config.routing.queued_per_worker_max = 0;
+    cluster.config.routing.queue.timeout_ms = 60000;
+    cluster.config.routing.queue.no_workers_timeout_ms = 60000;
+    cluster_start(&cluster, 1);
+    give_skills(&cluster, "[legal, fast.disk]");
+    cluster_start_worker(&cluster, 1);
+    cluster_run_until(&cluster, lawyer_is_known, &cluster, 10000);
+    static struct call crowd[CROWD + 1];
+    for (int i = 0; i <= CROWD; i++) {
+        crowd[i] = (struct call){.headers = "X-Required-Skills: legal\r\n"};
+        call_begin(
+            &crowd[i], &cluster, "POST", "/v1/chat/completions",
+            "{\"model\":\"fake\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"[reply "
+            "60000]\"}]}");
+    }
+    cluster_run_until(&cluster, the_crowd_waits, &cluster, 10000);
+    struct call other = {.headers = "X-Required-Skills: chat\r\n"};
+    call_begin(&other, &cluster, "POST", "/v1/chat/completions", CHAT(",\"stream\":true"));
+    cluster_run_until(&cluster, is_done, &other, 10000);
+    assert_int_equal(other.status, 200);
+    assert_int_equal(waiting(&cluster), CROWD);
+    call_release(&other);
+    controller_drain(cluster.controller, 0, ignore_drained, NULL);
+    call_finish(crowd, CROWD + 1);
+    for (int i = 0; i <= CROWD; i++)
+        call_release(&crowd[i]);
+    cluster_stop(&cluster);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_the_skilled_worker_gets_a_request_that_requires_it),
         cmocka_unit_test(who_waits_for_a_special_worker_does_not_hold_up_others),
+        cmocka_unit_test(a_crowd_that_waits_for_a_special_worker_does_not_hold_up_who_can_use_another),
         cmocka_unit_test(a_skill_that_nobody_has_is_named_in_the_error_and_the_record),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
