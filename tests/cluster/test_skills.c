@@ -179,6 +179,7 @@ static void a_crowd_that_waits_for_a_special_worker_does_not_hold_up_who_can_use
     struct call other = {.headers = "X-Required-Skills: chat\r\n"};
     call_begin(&other, &cluster, "POST", "/v1/chat/completions", CHAT(",\"stream\":true"));
     cluster_run_until(&cluster, is_done, &other, 10000);
+    call_finish(&other, 1);
     assert_int_equal(other.status, 200);
     assert_int_equal(waiting(&cluster), CROWD);
     call_release(&other);
