@@ -69,7 +69,24 @@ static void log_end(const struct record *record) {
              F_INT("completion_tokens", record->usage.completion_tokens));
 }
 
+void controller_walk_begin(struct controller *controller, struct request_walk *walk) {
+    *walk = (struct request_walk){.next = TAILQ_FIRST(&controller->active), .outer = controller->walks};
+    controller->walks = walk;
+}
+
+struct request *controller_walk_next(struct controller *controller, struct request_walk *walk) {
+    struct request *request = walk->next;
+    if (request)
+        walk->next = TAILQ_NEXT(request, link);
+    else
+        controller->walks = walk->outer;
+    return request;
+}
+
 void controller_request_ended(struct controller *controller, struct request *request) {
+    for (struct request_walk *walk = controller->walks; walk; walk = walk->outer)
+        if (walk->next == request)
+            walk->next = TAILQ_NEXT(request, link);
     map_take(&controller->by_id, request->id);
     TAILQ_REMOVE(&controller->active, request, link);
     controller->active_count--;
@@ -85,11 +102,11 @@ void controller_request_ended(struct controller *controller, struct request *req
 }
 
 static void stop_requests(struct controller *controller) {
-    struct request *request, *next;
-    for (request = TAILQ_FIRST(&controller->active); request; request = next) {
-        next = TAILQ_NEXT(request, link);
+    struct request_walk walk;
+    struct request *request;
+    controller_walk_begin(controller, &walk);
+    while ((request = controller_walk_next(controller, &walk)))
         request_dispatch(request, EVENT_STOP);
-    }
 }
 
 /* The last replies must have left before the caller closes everything: each ends its connection. */

@@ -52,6 +52,13 @@ struct peers;
 struct query;
 TAILQ_HEAD(query_list, query);
 
+/* A walk over the active requests in which any of them may end: failing one request's try can put another one
+ * out of the waiting room. Each that is there from the beginning to its turn is visited once. */
+struct request_walk {
+    struct request *next;
+    struct request_walk *outer;
+};
+
 struct controller {
     struct controller_env env;
     const struct config *config;
@@ -79,6 +86,7 @@ struct controller {
     int64_t tick_due_ms;
 
     struct request_list active;
+    struct request_walk *walks; /* over it, the innermost first */
     struct request_list ended;
     struct map by_id; /* active requests */
     size_t active_count;
@@ -153,5 +161,8 @@ void controller_suspect(struct controller *controller, const struct lease *lease
  */
 void controller_note_busy(struct controller *controller, const struct lease *lease);
 
-/* controller.c: a request is over; it is freed at the end of the tick. */
+/* controller.c: `walk` is the caller's until controller_walk_next has returned NULL. */
+void controller_walk_begin(struct controller *controller, struct request_walk *walk);
+struct request *controller_walk_next(struct controller *controller, struct request_walk *walk);
+/* A request is over; it is freed at the end of the tick. */
 void controller_request_ended(struct controller *controller, struct request *request);

@@ -13,13 +13,13 @@
 static void fail_requests_on(struct controller *controller, uint64_t generation, const struct error *error,
                              bool keep_shown) {
     probe_fail_on(controller, generation, error->status);
-    struct request *request, *next;
-    for (request = TAILQ_FIRST(&controller->active); request; request = next) {
-        next = TAILQ_NEXT(request, link);
+    struct request_walk walk;
+    struct request *request;
+    controller_walk_begin(controller, &walk);
+    while ((request = controller_walk_next(controller, &walk)))
         if (request->lease.generation == generation &&
             !(keep_shown && request->text_shown && !request_can_migrate(request)))
             request_fail_try(request, error);
-    }
 }
 
 /* A suspect worker gets no new work. What it has is taken elsewhere, except streams that cannot go on there:
@@ -191,12 +191,12 @@ static void on_deaf(enum registry_change change, const struct registry_worker *w
     struct controller *controller = arg;
     struct error error;
     error_set(&error, STATUS_WORKER_UNAVAILABLE, NULL, "nobody listens as worker %s", worker->info.id);
-    struct request *request, *next;
-    for (request = TAILQ_FIRST(&controller->active); request; request = next) {
-        next = TAILQ_NEXT(request, link);
+    struct request_walk walk;
+    struct request *request;
+    controller_walk_begin(controller, &walk);
+    while ((request = controller_walk_next(controller, &walk)))
         if (request->lease.generation == generation && request->state == REQUEST_SENT)
             request_fail_try(request, &error);
-    }
     on_change(change, worker, generation, arg);
 }
 

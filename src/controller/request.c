@@ -405,9 +405,11 @@ enum request_event request_act_judge(struct request *request) {
     struct controller *controller = request->controller;
     blame_own_link(request);
     enum status status = request->failure.status;
-    log_warn("try failed", F_STR("request", request->id), F_INT("attempt", request->attempt),
-             F_STR("worker", request->lease.worker_id), F_STR("status", status_name(status)),
-             F_STR("reason", request->failure.message));
+    /* Refusals are many when a cluster is full; metrics count them. */
+    enum log_level level = status == STATUS_WORKER_OVERLOADED ? LOG_DEBUG : LOG_WARN;
+    LOG_AT(level, "try failed", F_STR("request", request->id), F_INT("attempt", request->attempt),
+           F_STR("worker", request->lease.worker_id), F_STR("status", status_name(status)),
+           F_STR("reason", request->failure.message));
     note_try(request);
     exclude_worker(request, status);
     if (status == STATUS_WORKER_OFFLINE && ++request->worker_deaths == RETRY_WORKER_DEATHS_MAX)

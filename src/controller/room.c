@@ -115,8 +115,8 @@ bool room_enter(struct request *request) {
     request->waiter.picky = request->exclusion.count > 0 || request->chat.required_skill_count > 0;
     if (waiting_enter(room, &request->waiter, request->chat.model, on_evicted, NULL)) {
         request->wait_begun_ms = clock_ms();
-        if (request->waiter.picky)
-            room_call(controller); /* those before it may wait for other workers than it does */
+        if (request->waiter.line->picky_count > 0)
+            room_call(controller); /* those before it, or it, may wait for one certain worker */
         return true;
     }
     if (room->config.requests_max > 0)

@@ -215,6 +215,46 @@ static void other_events_change_nothing_and_impossible_ones_are_counted(void **s
     cluster_stop(&cluster);
 }
 
+static bool three_wait(void *arg) {
+    struct cluster *cluster = arg;
+    return cluster->controller->room.count == 3;
+}
+
+/* Ending one request can end another one, also the one that a walk over all would visit next. */
+static void a_walk_over_all_goes_on_when_the_next_one_ends(void **state) {
+    (void)state;
+    struct cluster cluster;
+    static struct call calls[3];
+    configure(&cluster, REQUEST_WAITING);
+    cluster_start(&cluster, 0);
+    for (size_t i = 0; i < 3; i++) {
+        calls[i].leave_after_bytes = 0;
+        calls[i].headers = NULL;
+        call_begin(&calls[i], &cluster, "POST", "/v1/chat/completions", body_for(REQUEST_WAITING));
+    }
+    cluster_run_until(&cluster, three_wait, &cluster, 10000);
+    struct request_walk walk, inner;
+    controller_walk_begin(cluster.controller, &walk);
+    struct request *first = controller_walk_next(cluster.controller, &walk);
+    struct request *second = walk.next, *third = TAILQ_NEXT(second, link);
+    controller_walk_begin(cluster.controller, &inner);
+    request_dispatch(second, EVENT_STOP);
+    request_dispatch(first, EVENT_STOP);
+    assert_ptr_equal(controller_walk_next(cluster.controller, &inner), third);
+    assert_null(controller_walk_next(cluster.controller, &inner));
+    assert_ptr_equal(controller_walk_next(cluster.controller, &walk), third);
+    request_dispatch(third, EVENT_STOP);
+    assert_null(controller_walk_next(cluster.controller, &walk));
+    assert_null(cluster.controller->walks);
+    call_finish(calls, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(calls[i].status, 503);
+        call_release(&calls[i]);
+    }
+    assert_settled(&cluster);
+    cluster_stop(&cluster);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_step_of_a_waiting_request_leads_to_an_end_with_nothing_held),
@@ -222,6 +262,7 @@ int main(void) {
         cmocka_unit_test(every_step_of_an_accepted_job_leads_to_an_end_with_nothing_held),
         cmocka_unit_test(every_step_of_a_stream_leads_to_an_end_with_nothing_held),
         cmocka_unit_test(every_step_of_a_request_between_tries_leads_to_an_end_with_nothing_held),
+        cmocka_unit_test(a_walk_over_all_goes_on_when_the_next_one_ends),
         cmocka_unit_test(only_actions_make_the_events_of_passing_states),
         cmocka_unit_test(other_events_change_nothing_and_impossible_ones_are_counted),
     };
