@@ -108,6 +108,15 @@ static bool take_index(struct scan *scan, struct wire_event *event) {
     return true;
 }
 
+static bool take_accepted(struct scan *scan, struct wire_event *event) {
+    int64_t position = -1;
+    event->wait_ms = -1;
+    if (skip(scan, ",\"position\":") && !take_int(scan, 0, INT32_MAX, &position))
+        return false;
+    event->position = (int32_t)position;
+    return !skip(scan, ",\"waitMs\":") || take_int(scan, 0, INT32_MAX, &event->wait_ms);
+}
+
 static bool take_started(struct scan *scan, struct wire_event *event) {
     int64_t tokens;
     if (!skip(scan, ",\"p\":") || !take_int(scan, 0, INT32_MAX, &tokens))
@@ -143,7 +152,7 @@ static bool take_body(struct scan *scan, char kind, struct wire_event *event) {
     switch (kind) {
     case 'a':
         event->kind = WIRE_EVENT_ACCEPTED;
-        return true;
+        return take_accepted(scan, event);
     case 's':
         event->kind = WIRE_EVENT_STARTED;
         return take_started(scan, event);

@@ -255,6 +255,12 @@ static void events_in_our_own_spelling_are_read_as_any_json(void **state) {
     wire_events_open(&text, "worker_1", "abc123abc123");
     struct wire_event event = {.request_id = "r-1", .attempt = UINT32_MAX};
     wire_events_add(&text, &event);
+    event.position = 2;
+    event.wait_ms = 310;
+    wire_events_add(&text, &event);
+    event.position = -1;
+    event.wait_ms = -1; /* neither is told */
+    wire_events_add(&text, &event);
     event.kind = WIRE_EVENT_STARTED;
     event.prompt_tokens = INT32_MAX;
     wire_events_add(&text, &event);
