@@ -194,7 +194,9 @@ void probe_fail_on(struct controller *controller, uint64_t generation, enum stat
 }
 
 void probe_release_all(struct controller *controller) {
-    struct probe *probe;
-    while ((probe = TAILQ_FIRST(&controller->probes)))
+    struct probe *next;
+    for (struct probe *probe = TAILQ_FIRST(&controller->probes); probe; probe = next) {
+        next = TAILQ_NEXT(probe, link);
         free_probe(probe);
+    }
 }

@@ -62,6 +62,9 @@ void query_take_answer(struct controller *controller, uint64_t ticket,
 }
 
 void query_release_all(struct controller *controller) {
-    while (!TAILQ_EMPTY(&controller->queries))
-        query_give_up(TAILQ_FIRST(&controller->queries));
+    struct query *next;
+    for (struct query *query = TAILQ_FIRST(&controller->queries); query; query = next) {
+        next = TAILQ_NEXT(query, link);
+        query_give_up(query);
+    }
 }

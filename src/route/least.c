@@ -57,7 +57,7 @@ static size_t block_len(size_t count, size_t block) {
 
 size_t least_pick(struct rng *rng, const int32_t *numbers, size_t count) {
     int32_t least = find_least(numbers, count);
-    uint32_t equals[LEAST_MAX / BLOCK];
+    uint32_t equals[LEAST_MAX / BLOCK] = {0};
     uint64_t sum = 0;
     for (size_t block = 0; block * BLOCK < count; block++) {
         equals[block] = count_equal(numbers + block * BLOCK, block_len(count, block), least);
