@@ -95,6 +95,33 @@ void controller_note_malformed(struct controller *controller, const char *subjec
     log_warn("malformed message", F_STR("subject", subject), F_STR("reason", error->message));
 }
 
+/* Does the worker say that it has nothing of ours? One that does not count by controller says so when it is
+ * idle. */
+static bool has_nothing_of_ours(const struct controller *controller, const struct worker_info *info) {
+    for (size_t i = 0; i < info->client_count; i++)
+        if (strcmp(info->clients[i].controller_id, controller->id) == 0)
+            return info->clients[i].jobs == 0;
+    return info->client_count > 0 || info->load.running + info->load.queued == 0;
+}
+
+/* A job that was accepted waits without a limit of its own: its worker is well. When that worker has no job
+ * of ours, the last events of the job were lost, as they are when NATS was away from one of the two. */
+static void find_lost_jobs(struct controller *controller, const struct worker_info *info) {
+    const struct registry_worker *worker = registry_find(&controller->registry, info->id);
+    if (!worker || worker->gauge->leases == 0 || !has_nothing_of_ours(controller, info))
+        return;
+    struct error error;
+    error_set(&error, STATUS_WORKER_UNAVAILABLE, NULL, "worker %s does not have the job any more", info->id);
+    int64_t before_ms = clock_ms() - controller->config->discovery.heartbeat_interval_ms;
+    struct request_walk walk;
+    struct request *request;
+    controller_walk_begin(controller, &walk);
+    while ((request = controller_walk_next(controller, &walk)))
+        if (request->state == REQUEST_ACCEPTED && request->lease.generation == worker->generation &&
+            request->last_heard_ms < before_ms)
+            request_fail_try(request, &error);
+}
+
 static void take_worker_info(struct controller *controller, const struct worker_info *info) {
     uint64_t refused = controller->registry.skills.refused;
     registry_update(&controller->registry, info, clock_ms(), on_change, controller);
@@ -102,6 +129,7 @@ static void take_worker_info(struct controller *controller, const struct worker_
         log_warn("skills not learned: the cluster has too many", F_STR("worker", info->id),
                  F_INT("max", SKILLS_KNOWN_MAX),
                  F_INT("not_learned", controller->registry.skills.refused - refused));
+    find_lost_jobs(controller, info);
     room_call(controller);
 }
 

@@ -215,6 +215,32 @@ static void other_events_change_nothing_and_impossible_ones_are_counted(void **s
     cluster_stop(&cluster);
 }
 
+/* Its last events were lost on the way: nobody would ever end it but its deadline. */
+static void an_accepted_job_that_its_worker_does_not_have_is_sent_again(void **state) {
+    (void)state;
+    struct cluster cluster;
+    static struct call call;
+    struct request *request = bring_into(&cluster, &call, REQUEST_ACCEPTED);
+    struct worker_info idle = cluster.controller->registry.workers[0]->info;
+    idle.load.running = idle.load.queued = 0;
+    idle.client_count = 0;
+    request->last_heard_ms = 0; /* long ago */
+    struct buf body;
+    buf_init(&body, 0);
+    wire_write_worker_info(&body, &idle);
+    assert_int_equal(
+        transport_publish(cluster.workers[0].transport, WIRE_SUBJECT_HEARTBEAT, NULL, body.data, body.len),
+        STATUS_OK);
+    buf_release(&body);
+    cluster_run_until(&cluster, is_idle, &cluster, 5000);
+    call_finish(&call, 1);
+    assert_int_equal(call.status, 200); /* sent once more */
+    assert_int_equal(cluster.controller->stats.failed_tries[STATUS_WORKER_UNAVAILABLE], 1);
+    call_release(&call);
+    assert_settled(&cluster);
+    cluster_stop(&cluster);
+}
+
 static bool three_wait(void *arg) {
     struct cluster *cluster = arg;
     return cluster->controller->room.count == 3;
@@ -262,6 +288,7 @@ int main(void) {
         cmocka_unit_test(every_step_of_an_accepted_job_leads_to_an_end_with_nothing_held),
         cmocka_unit_test(every_step_of_a_stream_leads_to_an_end_with_nothing_held),
         cmocka_unit_test(every_step_of_a_request_between_tries_leads_to_an_end_with_nothing_held),
+        cmocka_unit_test(an_accepted_job_that_its_worker_does_not_have_is_sent_again),
         cmocka_unit_test(a_walk_over_all_goes_on_when_the_next_one_ends),
         cmocka_unit_test(only_actions_make_the_events_of_passing_states),
         cmocka_unit_test(other_events_change_nothing_and_impossible_ones_are_counted),
