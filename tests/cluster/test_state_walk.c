@@ -215,12 +215,17 @@ static void other_events_change_nothing_and_impossible_ones_are_counted(void **s
     cluster_stop(&cluster);
 }
 
+static bool has_its_slot(void *arg) {
+    return ((struct request *)arg)->queue_us >= 0;
+}
+
 /* Its last events were lost on the way: nobody would ever end it but its deadline. */
 static void an_accepted_job_that_its_worker_does_not_have_is_sent_again(void **state) {
     (void)state;
     struct cluster cluster;
     static struct call call;
     struct request *request = bring_into(&cluster, &call, REQUEST_ACCEPTED);
+    cluster_run_until(&cluster, has_its_slot, request, 10000); /* or STARTED would come between */
     struct worker_info idle = cluster.controller->registry.workers[0]->info;
     idle.load.running = idle.load.queued = 0;
     idle.client_count = 0;
