@@ -122,7 +122,11 @@ struct config {
         int64_t threads;
         int64_t gpu_layers;
         enum cache_kind cache_type;
-        struct config_list model_dirs; /* folders; all models in them are served too */
+        int64_t kv_cache_tokens; /* that all slots share; 0: each has context_tokens of its own */
+        int64_t park_max_ms;
+        bool prefix_cache;
+        int64_t prefix_cache_memory_mb; /* of each model; -1: by the machine's memory */
+        struct config_list model_dirs;  /* folders; all models in them are served too */
         enum model_check_kind model_check;
         int64_t model_check_timeout_ms;
         int64_t max_batch_size; /* slots */

@@ -232,6 +232,23 @@ const struct option option_table[] = {
            "Numbers of the KV cache. bf16 also takes two bytes: with AVX512-BF16 it makes short contexts "
            "faster and long "
            "prompts much slower. q8_0 takes about half."),
+    INT("cluster.worker.kv_cache_tokens", "kv-cache-tokens", 0, worker.kv_cache_tokens, "0", 0, 1 << 30,
+        "tokens",
+        "Size of one KV cache that the sequences of a model share, where max_batch_size times context_tokens "
+        "would take too much memory. A job begins when there should be room until its end; when it runs full "
+        "after all, the youngest job is parked in memory. 0: each sequence has a cache of its own, which is "
+        "faster on CPUs."),
+    INT("cluster.worker.park_max_ms", "park-max-ms", 0, worker.park_max_ms, "5000", 0, HOUR, "ms",
+        "A job that has been parked for so long is given back, to go on at another worker; less than "
+        "stallTimeoutMs, or the controller gives it up first."),
+    BOOL("cluster.worker.prefix_cache.enabled", "prefix-cache", worker.prefix_cache, "true",
+         "Do not compute again what a prompt has in common with an earlier one from its beginning on. The "
+         "same request can then come out a little different the second time, since other shapes of batches "
+         "round differently."),
+    INT("cluster.worker.prefix_cache.max_memory_mb", "prefix-cache-memory-mb", 0,
+        worker.prefix_cache_memory_mb, "-1", -1, 1 << 24, "MB",
+        "Memory of each loaded model for sequences that had to leave its slots, parked ones included. -1: an "
+        "eighth of the machine's, at most 8192."),
     LIST("cluster.worker.model_dirs", "model-dir", worker.model_dirs, "", CONFIG_TEXT_MAX, NULL,
          "Folders whose models (*.gguf) are served beside those of cluster.models. Read at the start. A file "
          "that cannot be loaded is reported as failed, the others are served."),
@@ -307,6 +324,7 @@ const struct option_section option_sections[] = {
     {"cluster.loadBalancing", "Which worker gets a request."},
     {"cluster.discovery", "How controllers know their workers."},
     {"cluster.worker", "The processes that run models."},
+    {"cluster.worker.prefix_cache", "What is computed once and used again."},
     {"cluster.worker.continuous_batching", "Sequences share each step of the engine."},
     {"cluster.worker.request_queue", "Where jobs wait for a place in the batch."},
     {"cluster.worker.fake", "The engine without a model."},

@@ -12,6 +12,13 @@ void engine_prompt_release(struct engine_prompt *prompt) {
     *prompt = (struct engine_prompt){0};
 }
 
+void engine_state_release(struct engine_state *state) {
+    if (!state)
+        return;
+    free(state->bytes);
+    *state = (struct engine_state){0};
+}
+
 void engine_items_check(const struct engine_item *items, size_t count, int32_t slots, int32_t context_tokens,
                         int32_t batch_tokens) {
     int64_t tokens = 0;

@@ -7,6 +7,11 @@
  * engine_prompt is the exception: it only reads what never changes after loading (template, vocabulary) and
  * may run on another thread at the same time.
  *
+ * A slot goes on holding the tokens that it has computed when its job is over, so that a later prompt which
+ * begins with the same ones need not compute them again; the scheduler knows what each slot holds and says
+ * how much of it stays. What a slot holds can be cut at the end, copied to another slot, and moved out and
+ * back in.
+ *
  * Determinism: the token at position i of a reply is a function of the prompt, the sampling parameters (seed
  * included) and the tokens before it, not of what else is in the batch, as far as the arithmetic of the back
  * end allows. */
@@ -31,12 +36,17 @@ struct engine_options {
     const char *model_path; /* a GGUF file; the fake engine reads only its name */
     int32_t slots;          /* >= 1 */
     int32_t context_tokens; /* for each slot; 0: what the model was trained with, at most 4096 */
+    int32_t cache_tokens;   /* cells of one KV cache that all slots share, for less memory than slots times
+                               context; 0: each slot has a cache of its own, in which nobody is in its way */
     int32_t batch_tokens;   /* most tokens in one step, >= slots */
     int32_t threads;        /* 0: one for each core this process may use */
     int32_t gpu_layers;     /* -1: all that fit; 0: none */
     enum engine_cache_type cache_type;
     /* Called on the loading thread with 0..100; false aborts the load. May be NULL. */
     bool (*on_progress)(int32_t percent, void *arg);
+    /* Asked often during a step, on its thread; true ends it as if it had not begun, with STATUS_CANCELLED.
+     * Only what is computed on the CPU asks. May be NULL. */
+    bool (*should_abort)(void *arg);
     void *arg;
     /* The fake engine only: */
     int64_t fake_step_us;         /* time of a step */
@@ -50,6 +60,8 @@ struct engine_info {
     int32_t slots;
     int32_t context_tokens; /* for each slot */
     int32_t batch_tokens;
+    int64_t cache_tokens; /* cells of the KV cache, all slots together */
+    bool cache_is_shared; /* by all slots; see engine_options.cache_tokens */
     int64_t parameters;
     int64_t file_bytes;
     char description[128]; /* "llama 5M Q8_0" */
@@ -69,8 +81,13 @@ struct engine_gpu {
 struct engine_prompt {
     int32_t *tokens; /* owned */
     size_t count;    /* >= 1 */
-    size_t
-        replayed; /* the last ones of them, which belong to the reply: generated elsewhere before; < count */
+    size_t reply;    /* the last ones of them, which belong to the reply; < count */
+};
+
+/* What a slot held, outside of the engine; only for the engine that it came from. */
+struct engine_state {
+    uint8_t *bytes; /* owned */
+    size_t size;
 };
 
 /* Some tokens of one slot, in the order of their positions. */
@@ -95,8 +112,12 @@ struct engine_ops {
     enum status (*prompt)(struct engine *engine, const struct chat_request *chat, int64_t now_s,
                           struct engine_prompt *out, struct error *error);
     enum status (*slot_start)(struct engine *engine, int32_t slot, const struct sampling *sampling,
-                              const struct engine_prompt *prompt);
+                              const struct engine_prompt *prompt, int32_t held);
     void (*slot_stop)(struct engine *engine, int32_t slot);
+    int32_t (*slot_trim)(struct engine *engine, int32_t slot, int32_t tokens);
+    int32_t (*slot_copy)(struct engine *engine, int32_t from, int32_t to, int32_t tokens);
+    bool (*slot_save)(struct engine *engine, int32_t slot, struct engine_state *out);
+    bool (*slot_load)(struct engine *engine, int32_t slot, const struct engine_state *state);
     enum status (*step)(struct engine *engine, struct engine_item *items, size_t count, struct error *error);
     size_t (*piece)(struct engine *engine, int32_t token, char *out, size_t cap);
     bool (*is_end)(struct engine *engine, int32_t token);
@@ -114,6 +135,7 @@ struct engine {
 };
 
 void engine_prompt_release(struct engine_prompt *prompt); /* takes NULL; leaves it zeroed */
+void engine_state_release(struct engine_state *state);    /* likewise */
 
 /* Renders the messages with the model's chat template and tokenizes them. Any one thread.
  * REQUEST_VALIDATION_FAILED when the template refuses the messages, CONTEXT_LENGTH_EXCEEDED when the prompt
@@ -123,18 +145,40 @@ MUST_USE static inline enum status engine_make_prompt(struct engine *e, const st
                                                       struct error *error) {
     return e->ops->prompt(e, chat, now_s, out, error);
 }
-/* Gives the slot a sampler; the slot must be stopped. */
+/* Gives the slot, which must be stopped, a sampler. It holds `held` tokens, which are the first ones of the
+ * prompt and not all of it; the first item of the slot has that position. */
 MUST_USE static inline enum status engine_slot_start(struct engine *e, int32_t slot,
                                                      const struct sampling *sampling,
-                                                     const struct engine_prompt *prompt) {
-    return e->ops->slot_start(e, slot, sampling, prompt);
+                                                     const struct engine_prompt *prompt, int32_t held) {
+    return e->ops->slot_start(e, slot, sampling, prompt, held);
 }
-/* Frees the slot's part of the KV cache and its sampler. Takes stopped slots too. */
+/* Frees the slot's sampler; what it holds stays. Takes stopped slots too. */
 static inline void engine_slot_stop(struct engine *e, int32_t slot) {
     e->ops->slot_stop(e, slot);
 }
+/* Lets a stopped slot hold its first `tokens` tokens only and returns how many it really holds then:
+ * `tokens`, or 0 when the model's state cannot be taken back. 0 frees its part of the cache. */
+static inline int32_t engine_slot_trim(struct engine *e, int32_t slot, int32_t tokens) {
+    return e->ops->slot_trim(e, slot, tokens);
+}
+/* Gives `to`, a stopped slot, the first `tokens` tokens of another one, which may be running, in place of
+ * what it holds. In a shared cache both then use the same cells. Returns as engine_slot_trim. */
+MUST_USE static inline int32_t engine_slot_copy(struct engine *e, int32_t from, int32_t to, int32_t tokens) {
+    return e->ops->slot_copy(e, from, to, tokens);
+}
+/* Copies out what the slot holds. false: no memory, or the model has no such state. The caller releases. */
+MUST_USE static inline bool engine_slot_save(struct engine *e, int32_t slot, struct engine_state *out) {
+    return e->ops->slot_save(e, slot, out);
+}
+/* The way back, into any stopped slot, in place of what it holds. false: it holds nothing now, because there
+ * is no room in the cache. */
+MUST_USE static inline bool engine_slot_load(struct engine *e, int32_t slot,
+                                             const struct engine_state *state) {
+    return e->ops->slot_load(e, slot, state);
+}
 /* Runs one step; at most one item for a slot, at most batch_tokens tokens. STATUS_OK: look at each item's
- * status. Anything else: no item was done and the slots' caches are as before. */
+ * status. Anything else: no item was done and the slots' caches are as before. WORKER_OVERLOADED: the cache
+ * has too few free cells for these items. CANCELLED: should_abort said so. */
 MUST_USE static inline enum status engine_step(struct engine *e, struct engine_item *items, size_t count,
                                                struct error *error) {
     return e->ops->step(e, items, count, error);

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "base/utf8.h"
+#include "engine/fake_cache.h"
 #include "engine/fake_fault.h"
 #include "engine/items.h"
 
@@ -25,14 +26,13 @@ enum {
     CONTEXT_TOKENS_DEFAULT = 4096,
     REPLY_TOKENS_MIN = 8,
     REPLY_TOKENS_SPREAD = 57,
+    SLEEP_US = 1000, /* of a step, between two questions whether to abort it */
 };
 
 struct fake_slot {
     bool started;
     int32_t prompt_tokens;
     int32_t reply_tokens;
-    int32_t cached; /* tokens that the slot has seen: the next position */
-    uint64_t seen;  /* hash of them */
     uint64_t seed;
     int32_t faults[FAKE_FAULT_COUNT]; /* the number in the words */
 };
@@ -42,6 +42,7 @@ struct fake_engine {
     struct engine_options options; /* its texts are not kept */
     int32_t context_tokens;
     struct fake_slot *slots;              /* owned */
+    struct fake_cache cache;              /* owned */
     int32_t own_faults[FAKE_FAULT_COUNT]; /* of the options, for the first jobs or all */
     int64_t jobs;                         /* that were started */
     char name[96];
@@ -155,11 +156,6 @@ static enum status make_prompt(const char *messages_json, int32_t context_tokens
     return status;
 }
 
-static void slot_see(struct fake_slot *slot, int32_t token) {
-    slot->seen = rng_mix(slot->seen, (uint64_t)token);
-    slot->cached++;
-}
-
 /* The fields that follow from prompt and sampling; nothing is seen yet. What the prompt says of a fault goes
  * before what the engine has itself, which may be NULL. */
 static void slot_init(struct fake_slot *slot, const struct engine_options *options,
@@ -167,14 +163,14 @@ static void slot_init(struct fake_slot *slot, const struct engine_options *optio
                       const int32_t *own_faults) {
     *slot = (struct fake_slot){
         .started = true,
-        .prompt_tokens = (int32_t)(prompt->count - prompt->replayed),
+        .prompt_tokens = (int32_t)(prompt->count - prompt->reply),
         .reply_tokens = options->fake_reply_tokens,
         .seed = sampling->temperature > 0 ? sampling->seed : 0,
     };
     uint64_t hash = 0;
     for (int fault = 0; fault < FAKE_FAULT_COUNT; fault++)
         slot->faults[fault] = own_faults ? own_faults[fault] : FAKE_FAULT_NONE;
-    for (size_t i = 0; i < prompt->count - prompt->replayed; i++) {
+    for (size_t i = 0; i < prompt->count - prompt->reply; i++) {
         int32_t token = prompt->tokens[i];
         hash = rng_mix(hash, (uint64_t)token);
         if (token >= TOKEN_FAULT)
@@ -187,9 +183,9 @@ static void slot_init(struct fake_slot *slot, const struct engine_options *optio
         slot->reply_tokens = slot->faults[FAKE_FAULT_REPLY];
 }
 
-/* The token after all that the slot has seen. */
-static int32_t next_token(const struct fake_slot *slot) {
-    int32_t i = slot->cached - slot->prompt_tokens;
+/* The token after `count` others with this hash. */
+static int32_t next_token(const struct fake_slot *slot, int32_t count, uint64_t seen) {
+    int32_t i = count - slot->prompt_tokens;
     if (i >= slot->reply_tokens)
         return TOKEN_END;
     int32_t in_16 = i % 16, in_64 = i % 64;
@@ -197,7 +193,7 @@ static int32_t next_token(const struct fake_slot *slot) {
         return TOKEN_ACCENT + in_16 - 7;
     if (in_64 >= 50 && in_64 < 54 && i - in_64 + 53 < slot->reply_tokens)
         return TOKEN_EMOJI + in_64 - 50;
-    return TOKEN_WORD + (int32_t)(rng_mix(slot->seen, slot->seed) % (TOKEN_WORD_END - TOKEN_WORD));
+    return TOKEN_WORD + (int32_t)(rng_mix(seen, slot->seed) % (TOKEN_WORD_END - TOKEN_WORD));
 }
 
 /* Two syllables of a consonant and a vowel: another word for each token. */
@@ -235,19 +231,22 @@ int32_t engine_fake_reply(const struct chat_request *chat, const struct engine_o
         return -1;
     struct fake_slot slot;
     slot_init(&slot, options, &chat->sampling, &prompt, NULL);
+    uint64_t seen = 0;
     for (size_t i = 0; i < prompt.count; i++)
-        slot_see(&slot, prompt.tokens[i]);
+        seen = fake_cache_hash(seen, prompt.tokens[i]);
     engine_prompt_release(&prompt);
 
     struct buf text;
     buf_init(&text, 0);
     int32_t count = 0;
     int32_t limit = chat->max_tokens > 0 ? chat->max_tokens : INT32_MAX;
-    while (count < limit && slot.cached < context_tokens && next_token(&slot) != TOKEN_END) {
+    for (int32_t held = slot.prompt_tokens; count < limit && held < context_tokens; held++) {
         char piece[ENGINE_PIECE_MAX];
-        int32_t token = next_token(&slot);
+        int32_t token = next_token(&slot, held, seen);
+        if (token == TOKEN_END)
+            break;
         buf_append(&text, piece, fake_piece(NULL, token, piece, sizeof(piece)));
-        slot_see(&slot, token);
+        seen = fake_cache_hash(seen, token);
         count++;
     }
     if (text.len > 0)
@@ -261,6 +260,7 @@ static void fake_close(struct engine *engine) {
     if (!e)
         return;
     free(e->slots);
+    fake_cache_release(&e->cache);
     free(e);
 }
 
@@ -276,10 +276,14 @@ static struct engine *fake_open(const struct engine_options *options, struct err
         }
     }
     struct fake_engine *e = calloc(1, sizeof(*e));
-    struct fake_slot *slots = calloc((size_t)options->slots, sizeof(*slots));
-    if (!e || !slots) {
-        free(e);
-        free(slots);
+    bool shared = options->cache_tokens > 0;
+    int32_t context_tokens = context_of(options);
+    if (shared && context_tokens > options->cache_tokens)
+        context_tokens = options->cache_tokens;
+    if (!e || !(e->slots = calloc((size_t)options->slots, sizeof(*e->slots))) ||
+        !fake_cache_init(&e->cache, options->slots, context_tokens,
+                         shared ? options->cache_tokens : options->slots * context_tokens)) {
+        fake_close(e ? &e->base : NULL);
         error_set(error, STATUS_MODEL_LOAD_FAILED, NULL, "no memory for the engine");
         return NULL;
     }
@@ -287,8 +291,7 @@ static struct engine *fake_open(const struct engine_options *options, struct err
     e->options = *options;
     e->options.model_path = NULL;
     e->options.fake_fault = NULL;
-    e->context_tokens = context_of(options);
-    e->slots = slots;
+    e->context_tokens = context_tokens;
     memcpy(e->own_faults, own_faults, sizeof(own_faults));
     const char *slash = options->model_path ? strrchr(options->model_path, '/') : NULL;
     const char *name = slash ? slash + 1 : options->model_path;
@@ -302,6 +305,8 @@ static void fake_info(const struct engine *engine, struct engine_info *out) {
         .slots = e->options.slots,
         .context_tokens = e->context_tokens,
         .batch_tokens = e->options.batch_tokens,
+        .cache_tokens = e->cache.cells,
+        .cache_is_shared = e->options.cache_tokens > 0,
         .can_chat = true,
     };
     snprintf(out->description, sizeof(out->description), "fake %s", e->name);
@@ -314,9 +319,12 @@ static enum status fake_prompt(struct engine *engine, const struct chat_request 
 }
 
 static enum status fake_slot_start(struct engine *engine, int32_t slot, const struct sampling *sampling,
-                                   const struct engine_prompt *prompt) {
+                                   const struct engine_prompt *prompt, int32_t held) {
     struct fake_engine *e = fake_of(engine);
     assert(slot >= 0 && slot < e->options.slots && !e->slots[slot].started);
+    assert(held == e->cache.held[slot].count && (size_t)held < prompt->count);
+    assert(held == 0 ||
+           memcmp(e->cache.held[slot].tokens, prompt->tokens, (size_t)held * sizeof(int32_t)) == 0);
     bool faulty = e->options.fake_fault_jobs == 0 || e->jobs < e->options.fake_fault_jobs;
     e->jobs++;
     slot_init(&e->slots[slot], &e->options, sampling, prompt, faulty ? e->own_faults : NULL);
@@ -327,6 +335,39 @@ static void fake_slot_stop(struct engine *engine, int32_t slot) {
     struct fake_engine *e = fake_of(engine);
     assert(slot >= 0 && slot < e->options.slots);
     e->slots[slot] = (struct fake_slot){0};
+}
+
+static int32_t fake_slot_trim(struct engine *engine, int32_t slot, int32_t tokens) {
+    struct fake_engine *e = fake_of(engine);
+    assert(!e->slots[slot].started && tokens <= e->cache.held[slot].count);
+    fake_cache_trim(&e->cache, slot, tokens);
+    return tokens;
+}
+
+static int32_t fake_slot_copy(struct engine *engine, int32_t from, int32_t to, int32_t tokens) {
+    struct fake_engine *e = fake_of(engine);
+    struct engine_state state;
+    assert(from != to && !e->slots[to].started);
+    fake_cache_trim(&e->cache, to, 0);
+    if (e->options.cache_tokens > 0) {
+        fake_cache_copy(&e->cache, from, to, tokens);
+        return tokens;
+    }
+    bool copied = fake_cache_save(&e->cache, from, &state) && fake_cache_load(&e->cache, to, &state);
+    engine_state_release(&state);
+    fake_cache_trim(&e->cache, to, copied ? tokens : 0);
+    return copied ? tokens : 0;
+}
+
+static bool fake_slot_save(struct engine *engine, int32_t slot, struct engine_state *out) {
+    return fake_cache_save(&fake_of(engine)->cache, slot, out);
+}
+
+static bool fake_slot_load(struct engine *engine, int32_t slot, const struct engine_state *state) {
+    struct fake_engine *e = fake_of(engine);
+    assert(!e->slots[slot].started);
+    fake_cache_trim(&e->cache, slot, 0);
+    return fake_cache_load(&e->cache, slot, state);
 }
 
 /* Whether this item would generate the token that the fault waits for. */
@@ -340,17 +381,32 @@ static void hang(void) {
         clock_sleep_us(100000);
 }
 
+/* Takes its time. false: aborted. */
+static bool compute(struct fake_engine *e, int64_t us) {
+    for (; us > 0; us -= SLEEP_US) {
+        if (e->options.should_abort && e->options.should_abort(e->options.arg))
+            return false;
+        clock_sleep_us(us < SLEEP_US ? us : SLEEP_US);
+    }
+    return true;
+}
+
 /* Faults of the whole step and its time. */
 static enum status step_begin(struct fake_engine *e, const struct engine_item *items, size_t count,
                               struct error *error) {
-    int64_t prompt_tokens = 0;
+    int64_t prompt_tokens = 0, tokens = 0;
     int32_t slow = 1;
+    for (size_t i = 0; i < count; i++)
+        tokens += items[i].count;
+    if (tokens > e->cache.free_count)
+        return error_set(error, STATUS_WORKER_OVERLOADED, NULL, "the KV cache is full");
     for (size_t i = 0; i < count; i++) {
         struct fake_slot *slot = &e->slots[items[i].slot];
         assert(slot->started);
-        if (items[i].position != slot->cached)
+        int32_t held = e->cache.held[items[i].slot].count;
+        if (items[i].position != held)
             return error_set(error, STATUS_ENGINE_ERROR, NULL,
-                             "slot %d has %d tokens and got one for position %d", items[i].slot, slot->cached,
+                             "slot %d has %d tokens and got one for position %d", items[i].slot, held,
                              items[i].position);
         if (items[i].position < slot->prompt_tokens)
             prompt_tokens += items[i].count;
@@ -367,9 +423,9 @@ static enum status step_begin(struct fake_engine *e, const struct engine_item *i
         }
     }
     int64_t us = e->options.fake_step_us + e->options.fake_prompt_token_us * prompt_tokens;
-    if (us > 0)
-        clock_sleep_us(us * slow);
-    return STATUS_OK;
+    if (compute(e, us * slow))
+        return STATUS_OK;
+    return error_set(error, STATUS_CANCELLED, NULL, "the step was aborted");
 }
 
 static enum status fake_step(struct engine *engine, struct engine_item *items, size_t count,
@@ -384,11 +440,11 @@ static enum status fake_step(struct engine *engine, struct engine_item *items, s
         struct engine_item *item = &items[i];
         struct fake_slot *slot = &e->slots[item->slot];
         for (int32_t j = 0; j < item->count; j++)
-            slot_see(slot, item->tokens[j]);
+            fake_cache_add(&e->cache, item->slot, item->tokens[j]);
         if (is_due(slot, item, FAKE_FAULT_FAIL))
             item->status = STATUS_ENGINE_ERROR;
         else if (item->sample)
-            item->next = next_token(slot);
+            item->next = next_token(slot, e->cache.held[item->slot].count, e->cache.held[item->slot].seen);
     }
     return STATUS_OK;
 }
@@ -406,6 +462,10 @@ const struct engine_ops engine_fake_ops = {
     .prompt = fake_prompt,
     .slot_start = fake_slot_start,
     .slot_stop = fake_slot_stop,
+    .slot_trim = fake_slot_trim,
+    .slot_copy = fake_slot_copy,
+    .slot_save = fake_slot_save,
+    .slot_load = fake_slot_load,
     .step = fake_step,
     .piece = fake_piece,
     .is_end = fake_is_end,

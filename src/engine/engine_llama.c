@@ -65,6 +65,8 @@ static struct engine *llama_open(const struct engine_options *options, struct er
     e->bridge = llama_bridge_new(e->loaded.model, error);
     if (!e->bridge)
         goto failed;
+    if (options->should_abort)
+        llama_set_abort_callback(e->loaded.context, options->should_abort, options->arg);
     e->batch = llama_batch_init(options->batch_tokens, 0, 1);
     e->slots = calloc((size_t)options->slots, sizeof(*e->slots));
     if (!e->batch.token || !e->slots || !llama_prompt_rules_init(&e->rules, e->vocab) ||
@@ -85,6 +87,8 @@ static void llama_info(const struct engine *engine, struct engine_info *out) {
         .slots = e->slot_count,
         .context_tokens = e->loaded.context_tokens,
         .batch_tokens = e->batch_tokens,
+        .cache_tokens = e->loaded.cache_tokens,
+        .cache_is_shared = e->loaded.cache_is_shared,
         .parameters = (int64_t)llama_model_n_params(e->loaded.model),
         .file_bytes = e->loaded.file_bytes,
         .can_chat = llama_model_chat_template(e->loaded.model, NULL) != NULL,
@@ -108,14 +112,26 @@ static enum status llama_prompt(struct engine *engine, const struct chat_request
     return status;
 }
 
+/* Tells the slot's sampler of those of the tokens, the first of which is at `position`, that are of the
+ * reply. */
+static bool accept_reply(struct llama_slot *slot, int32_t position, const int32_t *tokens, int32_t count) {
+    int32_t first = slot->prompt_tokens - position;
+    for (int32_t i = first > 0 ? first : 0; i < count; i++) {
+        if (!sampler_accept(&slot->sampler, tokens[i]))
+            return false;
+    }
+    return true;
+}
+
 static enum status llama_slot_start(struct engine *engine, int32_t slot, const struct sampling *sampling,
-                                    const struct engine_prompt *prompt) {
+                                    const struct engine_prompt *prompt, int32_t held) {
     struct llama_engine *e = llama_of(engine);
     assert(slot >= 0 && slot < e->slot_count && !e->slots[slot].started);
+    assert(held >= 0 && (size_t)held < prompt->count);
     e->slots[slot].started = true;
-    e->slots[slot].prompt_tokens = (int32_t)(prompt->count - prompt->replayed);
+    e->slots[slot].prompt_tokens = (int32_t)(prompt->count - prompt->reply);
     sampler_init(&e->slots[slot].sampler, sampling);
-    return STATUS_OK;
+    return accept_reply(&e->slots[slot], 0, prompt->tokens, held) ? STATUS_OK : STATUS_ENGINE_ERROR;
 }
 
 static void llama_slot_stop(struct engine *engine, int32_t slot) {
@@ -123,9 +139,59 @@ static void llama_slot_stop(struct engine *engine, int32_t slot) {
     assert(slot >= 0 && slot < e->slot_count);
     if (!e->slots[slot].started)
         return;
-    llama_memory_seq_rm(llama_get_memory(e->loaded.context), slot, -1, -1);
     sampler_release(&e->slots[slot].sampler);
     e->slots[slot].started = false;
+}
+
+static int32_t llama_slot_trim(struct engine *engine, int32_t slot, int32_t tokens) {
+    struct llama_engine *e = llama_of(engine);
+    assert(slot >= 0 && slot < e->slot_count && !e->slots[slot].started);
+    llama_memory_t memory = llama_get_memory(e->loaded.context);
+    /* A window or a recurrent state may not have what the next token needs. */
+    if (tokens > 0 && llama_memory_seq_pos_min(memory, slot) <= 0 &&
+        llama_memory_seq_rm(memory, slot, tokens, -1))
+        return tokens;
+    llama_memory_seq_rm(memory, slot, -1, -1);
+    return 0;
+}
+
+static bool llama_slot_save(struct engine *engine, int32_t slot, struct engine_state *out) {
+    struct llama_context *context = llama_of(engine)->loaded.context;
+    size_t size = llama_state_seq_get_size(context, slot);
+    *out = (struct engine_state){.bytes = size > 0 ? malloc(size) : NULL};
+    if (!out->bytes)
+        return false;
+    out->size = llama_state_seq_get_data(context, out->bytes, size, slot);
+    if (out->size > 0)
+        return true;
+    engine_state_release(out);
+    return false;
+}
+
+static bool llama_slot_load(struct engine *engine, int32_t slot, const struct engine_state *state) {
+    struct llama_engine *e = llama_of(engine);
+    assert(slot >= 0 && slot < e->slot_count && !e->slots[slot].started);
+    if (llama_state_seq_set_data(e->loaded.context, state->bytes, state->size, slot) > 0)
+        return true;
+    llama_memory_seq_rm(llama_get_memory(e->loaded.context), slot, -1, -1);
+    return false;
+}
+
+static int32_t llama_slot_copy(struct engine *engine, int32_t from, int32_t to, int32_t tokens) {
+    struct llama_engine *e = llama_of(engine);
+    assert(from != to && from >= 0 && from < e->slot_count && to >= 0 && to < e->slot_count);
+    assert(!e->slots[to].started);
+    if (e->loaded.cache_is_shared) {
+        llama_memory_t memory = llama_get_memory(e->loaded.context);
+        llama_memory_seq_rm(memory, to, -1, -1);
+        llama_memory_seq_cp(memory, from, to, 0, tokens);
+        return llama_slot_trim(engine, to, tokens);
+    }
+    /* Between caches of their own llama.cpp copies whole caches; this copies what is used of them. */
+    struct engine_state state;
+    bool copied = llama_slot_save(engine, from, &state) && llama_slot_load(engine, to, &state);
+    engine_state_release(&state);
+    return copied ? llama_slot_trim(engine, to, tokens) : 0;
 }
 
 static void batch_fill(struct llama_engine *e, const struct engine_item *items, size_t count) {
@@ -160,25 +226,17 @@ static enum status decode(struct llama_engine *e, const struct engine_item *item
         return STATUS_OK;
     undo(e, items, count);
     if (code == 1)
-        return error_set(error, STATUS_ENGINE_ERROR, NULL, "the KV cache is full");
+        return error_set(error, STATUS_WORKER_OVERLOADED, NULL, "the KV cache is full");
+    if (code == 2)
+        return error_set(error, STATUS_CANCELLED, NULL, "the step was aborted");
     return error_set(error, STATUS_ENGINE_ERROR, NULL,
                      "llama_decode failed with %d for %d tokens of %zu slots", code, e->batch.n_tokens,
                      count);
 }
 
-/* Tells the slot's sampler of those tokens that belong to the reply. */
-static bool accept_reply(struct llama_slot *slot, const struct engine_item *item) {
-    int32_t first = slot->prompt_tokens - item->position;
-    for (int32_t i = first > 0 ? first : 0; i < item->count; i++) {
-        if (!sampler_accept(&slot->sampler, item->tokens[i]))
-            return false;
-    }
-    return true;
-}
-
 static void finish_item(struct llama_engine *e, struct engine_item *item, int32_t last) {
     struct llama_slot *slot = &e->slots[item->slot];
-    if (!accept_reply(slot, item)) {
+    if (!accept_reply(slot, item->position, item->tokens, item->count)) {
         item->status = STATUS_ENGINE_ERROR;
         return;
     }
@@ -233,6 +291,10 @@ const struct engine_ops engine_llama_ops = {
     .prompt = llama_prompt,
     .slot_start = llama_slot_start,
     .slot_stop = llama_slot_stop,
+    .slot_trim = llama_slot_trim,
+    .slot_copy = llama_slot_copy,
+    .slot_save = llama_slot_save,
+    .slot_load = llama_slot_load,
     .step = llama_step,
     .piece = llama_piece,
     .is_end = llama_is_end,

@@ -48,7 +48,7 @@ static enum status run(struct engine *engine, const struct engine_prompt *prompt
     int32_t count = (int32_t)prompt->count;
     sampling_init(&sampling);
     sampling.temperature = 0;
-    enum status status = engine_slot_start(engine, 0, &sampling, prompt);
+    enum status status = engine_slot_start(engine, 0, &sampling, prompt, 0);
     if (status != STATUS_OK)
         return error_set(error, status, NULL, "no memory");
     status = compute(engine, prompt->tokens, count, 0, &next, error);

@@ -120,7 +120,11 @@ static enum status make_context(struct llama_loaded *loaded, const struct engine
     loaded->context_tokens = options->context_tokens;
     if (loaded->context_tokens <= 0)
         loaded->context_tokens = trained < CONTEXT_TOKENS_DEFAULT_MAX ? trained : CONTEXT_TOKENS_DEFAULT_MAX;
-    int64_t tokens = (int64_t)loaded->context_tokens * options->slots;
+    loaded->cache_is_shared = options->cache_tokens > 0;
+    if (loaded->cache_is_shared && loaded->context_tokens > options->cache_tokens)
+        loaded->context_tokens = options->cache_tokens; /* so that a job that is alone always fits */
+    int64_t tokens =
+        loaded->cache_is_shared ? options->cache_tokens : (int64_t)loaded->context_tokens * options->slots;
     if (options->slots < 1 || (size_t)options->slots > llama_max_parallel_sequences() || tokens > INT32_MAX)
         return error_set(
             error, STATUS_MODEL_LOAD_FAILED, NULL,
@@ -138,15 +142,17 @@ static enum status make_context(struct llama_loaded *loaded, const struct engine
     params.n_threads = options->threads > 0 ? options->threads : usable_cores();
     params.n_threads_batch = params.n_threads;
     params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_AUTO;
-    /* A stream of its own for each slot: in a shared one, every slot's attention also pays for the tokens of
-     * the others. */
-    params.kv_unified = false;
+    /* A cache of its own for each slot, if there is the memory: in a shared one, every slot's attention also
+     * pays for the tokens of the others. */
+    params.kv_unified = loaded->cache_is_shared;
     params.type_k = params.type_v = cache_type_of(options->cache_type);
     params.no_perf = true;
     first_error[0] = '\0';
     loaded->context = llama_init_from_model(loaded->model, params);
-    if (loaded->context)
+    if (loaded->context) {
+        loaded->cache_tokens = llama_n_ctx(loaded->context);
         return STATUS_OK;
+    }
     return error_set(
         error, STATUS_MODEL_LOAD_FAILED, NULL,
         "%s: no context for %d slots of %d tokens (about %.0f MiB for the cache, beside %.0f MiB of "

@@ -15,6 +15,8 @@ struct llama_loaded {
     struct llama_model *model;     /* owned */
     struct llama_context *context; /* owned */
     int32_t context_tokens;        /* for each slot */
+    int64_t cache_tokens;          /* cells, all slots together */
+    bool cache_is_shared;
     int64_t file_bytes;
 };
 

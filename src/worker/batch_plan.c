@@ -71,12 +71,12 @@ static size_t pack(struct prompts *prompts) {
 }
 
 size_t batch_plan(const struct slot_view *views, size_t slots, int32_t budget, struct plan_item *out) {
-    assert(budget >= 0 && (size_t)budget >= slots);
     size_t decoding = 0;
     for (size_t i = 0; i < slots; i++) {
         if (views[i].phase == SLOT_DECODE)
             out[decoding++] = (struct plan_item){.slot = (int32_t)i, .count = 1, .last = true};
     }
+    assert(budget >= 0 && (size_t)budget >= decoding);
     struct prompts prompts = {.views = views, .items = out + decoding};
     for (size_t i = 0; i < slots; i++) {
         if (views[i].phase == SLOT_PREFILL)

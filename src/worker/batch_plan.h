@@ -31,6 +31,6 @@ struct plan_item {
 };
 
 /* Writes at most `slots` items to `out` and returns how many; their counts add up to at most `budget`, which
- * is >= slots. Items of decoding slots come first, in slot order, then those of prompts in the order in which
- * they started. */
+ * is enough for all that decode. Items of decoding slots come first, in slot order, then those of prompts in
+ * the order in which they started. */
 size_t batch_plan(const struct slot_view *views, size_t slots, int32_t budget, struct plan_item *out);

@@ -52,6 +52,7 @@ enum status job_check(const struct job *job, int64_t now_ms, struct error *error
                          "the queue is full, and the job gave way to one of higher priority");
     if (now_ms >= job->deadline_ms)
         return error_set(error, STATUS_DEADLINE_EXCEEDED, NULL,
-                         "the request's time was spent on the worker, after %d tokens", job->generated);
+                         "the request's time was spent on the worker, after %d tokens",
+                         job_reply_tokens(job));
     return STATUS_OK;
 }

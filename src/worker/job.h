@@ -40,16 +40,25 @@ struct job {
     int64_t started_ms; /* when it got a slot, -1: never; valid from on_done on, as the next one */
     enum job_end end;
     /* The runner's: */
-    struct engine_prompt prompt; /* owned; what was generated elsewhere at its end */
+    struct engine_prompt prompt; /* owned, until its slot has it; the reply so far at its end */
     struct queue_entry waiting;
     struct text_filter filter; /* from the start of its slot on */
-    int32_t generated;         /* tokens, the one that ends the model's turn not included */
-    int32_t last_token;
+    int32_t held;              /* tokens of the prompt that were there already when it got a slot */
 };
 
 /* Takes the content of `wire` over, which is then zeroed. NULL when memory is out. */
 struct job *job_new(struct wire_job *wire, int64_t now_ms);
 void job_free(struct job *job); /* takes NULL */
+
+/* Tokens of the request alone, and those of the reply so far, the one that ends the model's turn not
+ * included.
+ */
+static inline int32_t job_prompt_tokens(const struct job *job) {
+    return (int32_t)(job->prompt.count - job->prompt.reply);
+}
+static inline int32_t job_reply_tokens(const struct job *job) {
+    return (int32_t)job->prompt.reply;
+}
 
 /* How a job ends that failed with this status. */
 enum job_end job_end_of(enum status status);

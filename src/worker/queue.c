@@ -88,13 +88,16 @@ static void rise_all(struct queue *queue, int64_t now_ms) {
     }
 }
 
-struct queue_entry *queue_pop(struct queue *queue, int64_t now_ms) {
+struct queue_entry *queue_first(struct queue *queue, int64_t now_ms) {
     rise_all(queue, now_ms);
     struct heap_node *first = heap_peek(&queue->turns);
-    if (!first)
-        return NULL;
-    struct queue_entry *entry = container_of(first, struct queue_entry, by_turn);
-    queue_remove(queue, entry);
+    return first ? container_of(first, struct queue_entry, by_turn) : NULL;
+}
+
+struct queue_entry *queue_pop(struct queue *queue, int64_t now_ms) {
+    struct queue_entry *entry = queue_first(queue, now_ms);
+    if (entry)
+        queue_remove(queue, entry);
     return entry;
 }
 

@@ -51,6 +51,8 @@ void queue_init(struct queue *queue, int64_t aging_ms);
 void queue_release(struct queue *queue);
 /* false when memory is out. The entry stays the caller's. */
 MUST_USE bool queue_push(struct queue *queue, struct queue_entry *entry);
+/* Who is next; NULL when empty. It stays inside. */
+struct queue_entry *queue_first(struct queue *queue, int64_t now_ms);
 struct queue_entry *queue_pop(struct queue *queue, int64_t now_ms); /* NULL when empty */
 /* One whose deadline is reached, taken out; NULL when there is none. */
 struct queue_entry *queue_pop_expired(struct queue *queue, int64_t now_ms);

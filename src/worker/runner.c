@@ -25,6 +25,9 @@ enum {
     TAKE_MAX = 64,         /* items taken from a channel at once */
     LOAD_LOG_PERCENT = 10, /* a line about loading only after this much progress */
     LOAD_LOG_MS = 1000,    /* and this much time */
+    /* For sequences outside of slots, when nothing is said: a part of the machine's memory, up to a limit. */
+    MEMORY_PART = 8,
+    MEMORY_MB_MAX = 8192,
 };
 
 struct runner {
@@ -104,7 +107,7 @@ static enum status append_generated(struct runner *runner, struct job *job, stru
     if (!tokens)
         return error_set(error, STATUS_ENGINE_ERROR, NULL, "the worker is out of memory");
     memcpy(tokens + prompt->count, job->wire.generated, more * sizeof *tokens);
-    *prompt = (struct engine_prompt){.tokens = tokens, .count = prompt->count + more, .replayed = more};
+    *prompt = (struct engine_prompt){.tokens = tokens, .count = prompt->count + more, .reply = more};
     return STATUS_OK;
 }
 
@@ -164,6 +167,11 @@ enum engine_cache_type runner_cache_type(enum cache_kind kind) {
     return ENGINE_CACHE_F16;
 }
 
+static bool should_abort(void *arg) {
+    const struct runner *runner = arg;
+    return scheduler_should_abort(&runner->scheduler);
+}
+
 static struct engine_options options_of(struct runner *runner) {
     const struct config *config = runner->env.config;
     return (struct engine_options){
@@ -174,7 +182,9 @@ static struct engine_options options_of(struct runner *runner) {
         .threads = (int32_t)config->worker.threads,
         .gpu_layers = (int32_t)config->worker.gpu_layers,
         .cache_type = runner_cache_type(config->worker.cache_type),
+        .cache_tokens = (int32_t)config->worker.kv_cache_tokens,
         .on_progress = on_progress,
+        .should_abort = should_abort,
         .arg = runner,
         .fake_step_us = config->worker.fake_step_us,
         .fake_prompt_token_us = config->worker.fake_prompt_token_us,
@@ -182,6 +192,15 @@ static struct engine_options options_of(struct runner *runner) {
         .fake_fault = config->worker.fake_fault,
         .fake_fault_jobs = config->worker.fake_fault_jobs,
     };
+}
+
+static size_t prefix_memory(const struct runner *runner) {
+    int64_t mb = runner->env.config->worker.prefix_cache_memory_mb;
+    if (mb < 0)
+        mb = runner->env.memory_bytes / MEMORY_PART >> 20;
+    if (runner->env.config->worker.prefix_cache_memory_mb < 0 && mb > MEMORY_MB_MAX)
+        mb = MEMORY_MB_MAX;
+    return (size_t)mb << 20;
 }
 
 static bool start_scheduler(struct runner *runner) {
@@ -197,6 +216,8 @@ static bool start_scheduler(struct runner *runner) {
         .batching = {.min_jobs = (size_t)config->worker.min_batch_size,
                      .timeout_ms = config->worker.batch_timeout_ms,
                      .adaptive = config->worker.adaptive_timeout},
+        .kv = {.reuse = config->worker.prefix_cache, .memory_bytes_max = prefix_memory(runner)},
+        .park_max_ms = config->worker.park_max_ms,
         .done = push_done,
         .arg = runner,
     };
@@ -518,7 +539,7 @@ void runner_add_load(struct runner *runner, int64_t now_ms, struct worker_load *
     load->queue_max += (int32_t)runner->env.config->worker.max_depth;
     load->kv_cells_used += STAT_GET(stats->kv_cells_used);
     if (runner->state == MODEL_READY)
-        load->kv_cells_total += (int64_t)runner->info.slots * runner->info.context_tokens;
+        load->kv_cells_total += runner->info.cache_tokens;
     load->progress += STAT_GET(stats->progress);
     load->steps += STAT_GET(stats->steps);
     load->prompt_tokens += STAT_GET(stats->prompt_tokens);

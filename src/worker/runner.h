@@ -31,7 +31,8 @@ struct runner_env {
     struct loop *loop;
     struct transport *transport;
     const struct engine_ops *engine_ops;
-    const char *checker; /* see worker_env */
+    const char *checker;  /* see worker_env */
+    int64_t memory_bytes; /* of the machine; 0: unknown */
     /* Both on the loop thread. The job is the callee's. */
     void (*on_done)(struct job *job, void *arg);
     void (*on_loaded)(struct runner *runner, const struct error *error, void *arg); /* error NULL: ready */

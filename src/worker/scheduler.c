@@ -31,26 +31,17 @@ bool scheduler_init(struct scheduler *scheduler, const struct scheduler_env *env
     if (scheduler->gate.config.min_jobs > slots) /* the engine has fewer of them than were asked for */
         scheduler->gate.config.min_jobs = slots;
     buf_init(&scheduler->text, 0);
+    scheduler->parked = calloc(slots, sizeof *scheduler->parked);
     scheduler->slots = calloc(slots, sizeof *scheduler->slots);
     scheduler->views = calloc(slots, sizeof *scheduler->views);
     scheduler->plan = calloc(slots, sizeof *scheduler->plan);
     scheduler->items = calloc(slots, sizeof *scheduler->items);
     scheduler->ended = calloc(env->jobs_max, sizeof(struct job *));
-    if (scheduler->slots && scheduler->views && scheduler->plan && scheduler->items && scheduler->ended)
+    if (kv_cache_init(&scheduler->cache, env->engine, &env->kv) && scheduler->parked && scheduler->slots &&
+        scheduler->views && scheduler->plan && scheduler->items && scheduler->ended)
         return true;
     scheduler_release(scheduler);
     return false;
-}
-
-static void end_job(struct scheduler *scheduler, struct job *job, enum job_end end) {
-    job->end = end;
-    scheduler->ended[scheduler->ended_count++] = job;
-}
-
-static void hand_out(struct scheduler *scheduler) {
-    for (size_t i = 0; i < scheduler->ended_count; i++)
-        scheduler->env.done(scheduler->ended[i], scheduler->env.arg);
-    scheduler->ended_count = 0;
 }
 
 /* Steps from the arrival of the cancel to now, when its place is free. */
@@ -61,15 +52,40 @@ static void count_cancel(struct scheduler *scheduler, const struct job *job) {
         STAT_SET(stats->cancel_steps_max, (uint32_t)steps);
 }
 
-void scheduler_end_slot(struct scheduler *scheduler, struct slot *slot, enum job_end end) {
-    struct job *job = slot->job;
-    engine_slot_stop(scheduler->env.engine, (int32_t)(slot - scheduler->slots));
-    *slot = (struct slot){.phase = SLOT_FREE};
-    scheduler->active--;
-    STAT_SET(scheduler->env.stats->running, scheduler->active);
+void scheduler_end_job(struct scheduler *scheduler, struct job *job, enum job_end end) {
     if (end == JOB_CANCELLED)
         count_cancel(scheduler, job);
-    end_job(scheduler, job, end);
+    job->end = end;
+    scheduler->ended[scheduler->ended_count++] = job;
+}
+
+static void hand_out(struct scheduler *scheduler) {
+    for (size_t i = 0; i < scheduler->ended_count; i++)
+        scheduler->env.done(scheduler->ended[i], scheduler->env.arg);
+    scheduler->ended_count = 0;
+}
+
+/* What a job has computed is of use for others, unless its part of a step went wrong. */
+static void free_slot(struct scheduler *scheduler, struct slot *slot, bool keep) {
+    int32_t index = (int32_t)(slot - scheduler->slots);
+    engine_slot_stop(scheduler->env.engine, index);
+    if (keep) {
+        kv_cache_leave(&scheduler->cache, index);
+        slot->job->prompt.tokens = NULL;
+    } else {
+        kv_cache_drop(&scheduler->cache, index);
+    }
+    *slot = (struct slot){0};
+    scheduler->active--;
+    STAT_SET(scheduler->env.stats->running, scheduler->active);
+}
+
+void scheduler_end_slot(struct scheduler *scheduler, struct slot *slot, enum job_end end) {
+    struct job *job = slot->job;
+    if (end == JOB_FINISHED)
+        forecast_note(&scheduler->forecast, job->wire.chat.max_tokens, job_reply_tokens(job));
+    free_slot(scheduler, slot, end != JOB_FAILED);
+    scheduler_end_job(scheduler, job, end);
 }
 
 void scheduler_emit(struct scheduler *scheduler, const struct job *job, struct wire_event event) {
@@ -77,13 +93,13 @@ void scheduler_emit(struct scheduler *scheduler, const struct job *job, struct w
         emit_event(&scheduler->emitter, &job->wire, event);
 }
 
-static void emit_end(struct scheduler *scheduler, const struct job *job, const struct error *error) {
+void scheduler_emit_failed(struct scheduler *scheduler, const struct job *job, const struct error *error) {
     if (!atomic_load_explicit(&job->answered, memory_order_relaxed))
         emit_failed(&scheduler->emitter, &job->wire, error);
 }
 
 void scheduler_fail_slot(struct scheduler *scheduler, struct slot *slot, const struct error *error) {
-    emit_end(scheduler, slot->job, error);
+    scheduler_emit_failed(scheduler, slot->job, error);
     scheduler_end_slot(scheduler, slot, job_end_of(error->status));
 }
 
@@ -94,10 +110,8 @@ static void count_out(struct scheduler *scheduler, const struct job *job) {
 /* For a job that is neither in the queue nor in a slot. */
 static void fail_waiting(struct scheduler *scheduler, struct job *job, const struct error *error) {
     count_out(scheduler, job);
-    emit_end(scheduler, job, error);
-    if (error->status == STATUS_CANCELLED)
-        count_cancel(scheduler, job);
-    end_job(scheduler, job, job_end_of(error->status));
+    scheduler_emit_failed(scheduler, job, error);
+    scheduler_end_job(scheduler, job, job_end_of(error->status));
 }
 
 static struct job *job_of(struct queue_entry *entry) {
@@ -109,15 +123,19 @@ void scheduler_release(struct scheduler *scheduler) {
         if (scheduler->slots[i].job)
             scheduler_end_slot(scheduler, &scheduler->slots[i], JOB_FAILED);
     }
+    while (scheduler->parked_count > 0)
+        scheduler_end_parked(scheduler, 0, JOB_FAILED);
     struct queue_entry *entry;
     while ((entry = queue_pop(&scheduler->queue, scheduler->now_ms))) {
         count_out(scheduler, job_of(entry));
-        end_job(scheduler, job_of(entry), JOB_FAILED);
+        scheduler_end_job(scheduler, job_of(entry), JOB_FAILED);
     }
     hand_out(scheduler);
     queue_release(&scheduler->queue);
     emitter_release(&scheduler->emitter);
     buf_release(&scheduler->text);
+    kv_cache_release(&scheduler->cache);
+    free(scheduler->parked);
     free(scheduler->slots);
     free(scheduler->views);
     free(scheduler->plan);
@@ -155,7 +173,7 @@ void scheduler_look_at(struct scheduler *scheduler, struct job *job, int64_t now
 }
 
 int64_t scheduler_wait_ms(const struct scheduler *scheduler, int64_t now_ms) {
-    if (scheduler->active > 0)
+    if (scheduler->active > 0 || scheduler->parked_count > 0)
         return 0;
     size_t waiting = queue_count(&scheduler->queue);
     if (waiting == 0)
@@ -188,35 +206,71 @@ static void sweep_queue(struct scheduler *scheduler) {
     }
 }
 
-static void start_slot(struct scheduler *scheduler, struct slot *slot, struct job *job) {
-    int32_t index = (int32_t)(slot - scheduler->slots);
-    enum status status =
-        engine_slot_start(scheduler->env.engine, index, &job->wire.chat.sampling, &job->prompt);
-    if (status != STATUS_OK) {
-        struct error error;
-        error_set(&error, status, NULL, "the engine could not prepare a slot: %s", status_text(status));
-        engine_slot_stop(scheduler->env.engine, index);
-        fail_waiting(scheduler, job, &error);
+/* Room for the whole reply, so that the tokens never move while the cache looks at them. */
+static bool reserve_reply(const struct scheduler *scheduler, struct job *job) {
+    int64_t most = scheduler->info.context_tokens, asked = job->wire.chat.max_tokens;
+    if (asked > 0 && job_prompt_tokens(job) + asked < most)
+        most = job_prompt_tokens(job) + asked;
+    if (most < (int64_t)job->prompt.count)
+        most = (int64_t)job->prompt.count;
+    int32_t *tokens = realloc(job->prompt.tokens, (size_t)most * sizeof *tokens);
+    if (tokens)
+        job->prompt.tokens = tokens;
+    return tokens != NULL;
+}
+
+static void count_held(struct scheduler *scheduler, struct job *job, int32_t held) {
+    job->held = held < job_prompt_tokens(job) ? held : job_prompt_tokens(job);
+    if (held == 0)
+        return;
+    STAT_ADD(scheduler->env.stats->cache_hits, 1);
+    STAT_ADD(scheduler->env.stats->cached_tokens, (uint64_t)held);
+}
+
+static void fail_start(struct scheduler *scheduler, struct job *job, enum status status) {
+    struct error error;
+    error_set(&error, status, NULL, "the engine could not prepare a slot: %s", status_text(status));
+    fail_waiting(scheduler, job, &error);
+}
+
+static void start_slot(struct scheduler *scheduler, const struct kv_place *place, struct job *job) {
+    if (!reserve_reply(scheduler, job)) {
+        fail_start(scheduler, job, STATUS_ENGINE_ERROR);
         return;
     }
+    int32_t held = kv_cache_take(&scheduler->cache, place, job->prompt.tokens);
+    enum status status =
+        engine_slot_start(scheduler->env.engine, place->slot, &job->wire.chat.sampling, &job->prompt, held);
+    if (status != STATUS_OK) {
+        engine_slot_stop(scheduler->env.engine, place->slot);
+        kv_cache_drop(&scheduler->cache, place->slot);
+        fail_start(scheduler, job, status);
+        return;
+    }
+    struct slot *slot = &scheduler->slots[place->slot];
     text_filter_init(&job->filter, job->wire.chat.stop, job->wire.chat.stop_count);
-    *slot = (struct slot){.job = job, .phase = SLOT_PREFILL, .started = scheduler->starts++};
+    *slot = (struct slot){.job = job, .started = scheduler->starts++};
     job->started_ms = scheduler->now_ms;
     scheduler->active++;
     count_out(scheduler, job);
+    count_held(scheduler, job, held);
     STAT_SET(scheduler->env.stats->running, scheduler->active);
     scheduler_emit(scheduler, job,
-                   (struct wire_event){.kind = WIRE_EVENT_STARTED,
-                                       .prompt_tokens = (int32_t)(job->prompt.count - job->prompt.replayed)});
-    if (job->prompt.replayed > 0)
+                   (struct wire_event){.kind = WIRE_EVENT_STARTED, .prompt_tokens = job_prompt_tokens(job)});
+    if (job->prompt.reply > 0)
         scheduler_replay(scheduler, slot);
 }
 
-/* NULL when nobody waits. One that was evicted while it waited never gets a slot. */
-static struct job *next_job(struct scheduler *scheduler) {
+/* NULL when nobody waits, or when there is no place for who is next: nobody overtakes him. One that was
+ * evicted while it waited never gets a slot. */
+static struct job *next_job(struct scheduler *scheduler, struct kv_place *place) {
     struct queue_entry *entry;
-    while ((entry = queue_pop(&scheduler->queue, scheduler->now_ms))) {
+    while ((entry = queue_first(&scheduler->queue, scheduler->now_ms))) {
         struct job *job = job_of(entry);
+        if (!kv_cache_find(&scheduler->cache, job->prompt.tokens, (int32_t)job->prompt.count, place) ||
+            !scheduler_has_room(scheduler, job, place))
+            return NULL;
+        queue_remove(&scheduler->queue, entry);
         if (admission_start(&job->admission))
             return job;
         end_waiting(scheduler, job);
@@ -225,12 +279,17 @@ static struct job *next_job(struct scheduler *scheduler) {
 }
 
 static void fill_slots(struct scheduler *scheduler) {
+    struct kv_place place;
     struct job *job;
-    for (int32_t i = 0; i < scheduler->info.slots; i++) {
-        while (!scheduler->slots[i].job && (job = next_job(scheduler)))
-            start_slot(scheduler, &scheduler->slots[i], job);
-    }
+    while (scheduler_resume_parked(scheduler) && (job = next_job(scheduler, &place)))
+        start_slot(scheduler, &place, job);
     batch_gate_open(&scheduler->gate);
+}
+
+bool scheduler_should_abort(const struct scheduler *scheduler) {
+    const struct job *job = scheduler->heavy;
+    return job && (atomic_load_explicit(&job->cancelled, memory_order_relaxed) ||
+                   atomic_load_explicit(&job->drop, memory_order_relaxed));
 }
 
 static void end_lost_slots(struct scheduler *scheduler) {
@@ -248,10 +307,13 @@ static void publish(struct scheduler *scheduler) {
 }
 
 static void count_cells(struct scheduler *scheduler) {
-    int64_t cells = 0;
-    for (int32_t i = 0; i < scheduler->info.slots; i++)
-        cells += scheduler->slots[i].computed;
-    STAT_SET(scheduler->env.stats->kv_cells_used, cells);
+    struct runner_stats *stats = scheduler->env.stats;
+    const struct prefix_store *store = &scheduler->cache.store;
+    STAT_SET(stats->kv_cells_used, kv_cache_busy_cells(&scheduler->cache));
+    STAT_SET(stats->kv_cells_cached, kv_cache_idle_cells(&scheduler->cache));
+    STAT_SET(stats->cache_bytes, (int64_t)store->bytes);
+    STAT_SET(stats->cache_evicted, store->evicted);
+    STAT_SET(stats->parked, scheduler->parked_count);
 }
 
 void scheduler_turn(struct scheduler *scheduler, int64_t now_ms) {

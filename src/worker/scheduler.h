@@ -1,7 +1,9 @@
 /* Continuous batching: which jobs are in the slots of one engine, and what each step does for them.
  *
  * One turn: end what is cancelled or too late, give free slots to waiting jobs in the order of the queue, run
- * one engine step over all slots (batch_plan), turn its tokens into events, publish. Everything here belongs
+ * one engine step over all slots (batch_plan), turn its tokens into events, publish. In a KV cache that all
+ * slots share a job gets a slot when there will be cells for it (rooms.c), and when there are none after all
+ * one job is parked in memory until there are. Everything here belongs
  * to the engine thread; other threads read `struct runner_stats`. Flags of jobs in slots are looked at in
  * every turn, those of jobs that wait only when scheduler_look_at says so: nothing searches the queue.
  *
@@ -19,7 +21,9 @@
 #include "worker/batch_gate.h"
 #include "worker/batch_plan.h"
 #include "worker/emit.h"
+#include "worker/forecast.h"
 #include "worker/job.h"
+#include "worker/kv_cache.h"
 #include "worker/log_gate.h"
 #include "worker/queue.h"
 
@@ -29,8 +33,16 @@ struct runner_stats {
     _Atomic int32_t load_percent;
     _Atomic int32_t running;                      /* slots in use */
     _Atomic int32_t waiting[CHAT_PRIORITY_COUNT]; /* jobs submitted that have no slot yet, by level */
-    _Atomic int64_t kv_cells_used;
-    _Atomic uint64_t progress; /* calls of the engine that came back */
+    _Atomic int32_t parked;          /* jobs whose sequence is in memory, because the cache is full */
+    _Atomic int64_t kv_cells_used;   /* by jobs in slots */
+    _Atomic int64_t kv_cells_cached; /* held for prompts to come */
+    _Atomic int64_t cache_bytes;     /* of sequences in memory */
+    _Atomic uint64_t cache_evicted;  /* of them, for want of room */
+    _Atomic uint64_t cached_tokens;  /* of prompts: need not be computed */
+    _Atomic uint64_t cache_hits;     /* jobs with such tokens */
+    _Atomic uint64_t parks;
+    _Atomic uint64_t handed_back; /* jobs, because the cache is full */
+    _Atomic uint64_t progress;    /* calls of the engine that came back */
     _Atomic uint64_t steps;
     _Atomic uint64_t prompt_tokens;
     _Atomic uint64_t generated_tokens;
@@ -44,10 +56,15 @@ struct runner_stats {
 
 struct slot {
     struct job *job; /* NULL: free */
-    enum slot_phase phase;
     uint64_t started;
-    int32_t computed; /* tokens in the KV cache: the position of the next one */
-    bool lost;        /* events of this job could not be published */
+    bool lost; /* events of this job could not be published */
+};
+
+/* A job that had a slot and waits for one again. */
+struct parked_job {
+    struct slot slot; /* as it was */
+    struct kv_parked kv;
+    int64_t since_ms;
 };
 
 struct scheduler_env {
@@ -59,6 +76,8 @@ struct scheduler_env {
     size_t jobs_max; /* most jobs inside at a time */
     int64_t aging_ms;
     struct batch_gate_config batching;
+    struct kv_config kv;
+    int64_t park_max_ms; /* a job that is parked for longer is handed back */
     void (*done)(struct job *job, void *arg);
     void *arg;
 };
@@ -69,6 +88,10 @@ struct scheduler {
     struct emitter emitter;
     struct queue queue;
     struct batch_gate gate;
+    struct kv_cache cache;
+    struct forecast forecast;
+    struct parked_job *parked; /* owned, room for info.slots */
+    int32_t parked_count;
     struct slot *slots; /* owned, info.slots of them; so are the next three */
     struct slot_view *views;
     struct plan_item *plan;
@@ -77,8 +100,9 @@ struct scheduler {
     size_t ended_count;
     uint64_t starts;
     int32_t active;
-    int64_t now_ms;  /* of this turn */
-    struct buf text; /* of one event */
+    const struct job *heavy; /* of the step that runs: its prompt is the most of it */
+    int64_t now_ms;          /* of this turn */
+    struct buf text;         /* of one event */
     struct log_gate lost_gate;
 };
 
@@ -95,15 +119,39 @@ void scheduler_look_at(struct scheduler *scheduler, struct job *job, int64_t now
  * use and nobody waits; 0 not at all. */
 int64_t scheduler_wait_ms(const struct scheduler *scheduler, int64_t now_ms);
 void scheduler_turn(struct scheduler *scheduler, int64_t now_ms);
+/* During engine_step, on its thread: whether nobody waits any more for most of what is being computed. */
+bool scheduler_should_abort(const struct scheduler *scheduler);
 
-/* Between scheduler.c and step.c. */
+/* Between scheduler.c, step.c and rooms.c. */
+
+static inline int32_t scheduler_held(const struct scheduler *scheduler, const struct slot *slot) {
+    return scheduler->cache.slots[slot - scheduler->slots].count;
+}
 
 void scheduler_emit(struct scheduler *scheduler, const struct job *job, struct wire_event event);
+/* The job has no slot and is not in the queue any more: it goes out at the end of the turn. */
+void scheduler_end_job(struct scheduler *scheduler, struct job *job, enum job_end end);
 /* The slot's job is over and its last event, if any, is added: frees the slot. */
 void scheduler_end_slot(struct scheduler *scheduler, struct slot *slot, enum job_end end);
+void scheduler_emit_failed(struct scheduler *scheduler, const struct job *job, const struct error *error);
 void scheduler_fail_slot(struct scheduler *scheduler, struct slot *slot, const struct error *error);
 /* Brings the text of a job that goes on elsewhere to where it was, without an event for it; ends the job when
  * what was generated is already the whole reply. */
 void scheduler_replay(struct scheduler *scheduler, struct slot *slot);
+/* Fills in the views of all slots. */
+void scheduler_look(struct scheduler *scheduler);
 /* One engine step over the slots in use, and what follows from it. */
 void scheduler_step(struct scheduler *scheduler);
+
+/* Will there be cells for the job, which is not in a slot, until it is over? */
+bool scheduler_has_room(const struct scheduler *scheduler, const struct job *job,
+                        const struct kv_place *place);
+/* The most tokens that the next step can take; at least one for each slot that decodes, for which jobs may
+ * have been parked. 0: the only job there is cannot go on. */
+int32_t scheduler_step_budget(struct scheduler *scheduler);
+/* Takes the youngest job of the lowest level out of its slot, unless it is the only one. */
+bool scheduler_park_one(struct scheduler *scheduler);
+/* Ends parked jobs that are over; gives slots to others as far as there is room. true: none is left. */
+bool scheduler_resume_parked(struct scheduler *scheduler);
+/* Ends the parked job without an event. */
+void scheduler_end_parked(struct scheduler *scheduler, int32_t index, enum job_end end);

@@ -8,11 +8,11 @@ static struct slot *slot_of(struct scheduler *scheduler, const struct engine_ite
 
 static struct engine_item item_of(struct scheduler *scheduler, const struct plan_item *plan) {
     const struct slot *slot = &scheduler->slots[plan->slot];
-    bool prefill = slot->phase == SLOT_PREFILL;
+    int32_t held = scheduler_held(scheduler, slot);
     return (struct engine_item){
         .slot = plan->slot,
-        .position = slot->computed,
-        .tokens = prefill ? slot->job->prompt.tokens + slot->computed : &slot->job->last_token,
+        .position = held,
+        .tokens = slot->job->prompt.tokens + held,
         .count = plan->count,
         .sample = plan->last,
         .next = ENGINE_TOKEN_NONE,
@@ -20,23 +20,39 @@ static struct engine_item item_of(struct scheduler *scheduler, const struct plan
     };
 }
 
-static size_t make_items(struct scheduler *scheduler) {
-    size_t slots = (size_t)scheduler->info.slots;
-    for (size_t i = 0; i < slots; i++) {
-        const struct slot *slot = &scheduler->slots[i];
-        scheduler->views[i] = (struct slot_view){.phase = slot->phase, .started = slot->started};
-        if (slot->phase == SLOT_PREFILL)
-            scheduler->views[i].prompt_left = (int32_t)slot->job->prompt.count - slot->computed;
-    }
-    size_t count = batch_plan(scheduler->views, slots, scheduler->info.batch_tokens, scheduler->plan);
-    for (size_t i = 0; i < count; i++)
-        scheduler->items[i] = item_of(scheduler, &scheduler->plan[i]);
-    return count;
+/* A slot decodes when the newest token of the reply is all that is left to compute. */
+static struct slot_view view_of(const struct scheduler *scheduler, const struct slot *slot) {
+    if (!slot->job)
+        return (struct slot_view){.phase = SLOT_FREE};
+    int32_t left = (int32_t)slot->job->prompt.count - scheduler_held(scheduler, slot);
+    bool decodes = left == 1 && slot->job->prompt.reply > 0;
+    return (struct slot_view){
+        .phase = decodes ? SLOT_DECODE : SLOT_PREFILL, .prompt_left = left, .started = slot->started};
 }
 
-/* Those of the request alone. */
-static int64_t prompt_tokens(const struct job *job) {
-    return (int64_t)(job->prompt.count - job->prompt.replayed);
+void scheduler_look(struct scheduler *scheduler) {
+    for (int32_t i = 0; i < scheduler->info.slots; i++)
+        scheduler->views[i] = view_of(scheduler, &scheduler->slots[i]);
+}
+
+static const struct job *find_heavy(const struct scheduler *scheduler, size_t count) {
+    int32_t tokens = 0;
+    for (size_t i = 0; i < count; i++)
+        tokens += scheduler->plan[i].count;
+    for (size_t i = 0; i < count; i++) {
+        if (scheduler->plan[i].count > 1 && scheduler->plan[i].count > tokens / 2)
+            return scheduler->slots[scheduler->plan[i].slot].job;
+    }
+    return NULL;
+}
+
+static size_t make_items(struct scheduler *scheduler, int32_t budget) {
+    scheduler_look(scheduler);
+    size_t count = batch_plan(scheduler->views, (size_t)scheduler->info.slots, budget, scheduler->plan);
+    for (size_t i = 0; i < count; i++)
+        scheduler->items[i] = item_of(scheduler, &scheduler->plan[i]);
+    scheduler->heavy = find_heavy(scheduler, count);
+    return count;
 }
 
 static void finish(struct scheduler *scheduler, struct slot *slot, enum finish_reason reason) {
@@ -46,38 +62,42 @@ static void finish(struct scheduler *scheduler, struct slot *slot, enum finish_r
     scheduler_emit(scheduler, job,
                    (struct wire_event){
                        .kind = WIRE_EVENT_FINISHED,
-                       .index = (uint32_t)job->generated,
+                       .index = (uint32_t)job_reply_tokens(job),
                        .text = scheduler->text.data,
                        .text_len = scheduler->text.len,
                        .finish = reason,
-                       .usage = {.prompt_tokens = prompt_tokens(job), .completion_tokens = job->generated},
+                       .usage = {.prompt_tokens = job_prompt_tokens(job),
+                                 .completion_tokens = job_reply_tokens(job),
+                                 .cached_tokens = job->held},
                    });
     scheduler_end_slot(scheduler, slot, JOB_FINISHED);
 }
 
 static void fail(struct scheduler *scheduler, struct slot *slot, enum status status, const char *what) {
     struct error error;
-    error_set(&error, status, NULL, "%s, after %d tokens of the reply", what, slot->job->generated);
+    error_set(&error, status, NULL, "%s, after %d tokens of the reply", what, job_reply_tokens(slot->job));
     scheduler_fail_slot(scheduler, slot, &error);
 }
 
 /* Prompt and reply together fill the context at most. */
 static bool is_full(const struct scheduler *scheduler, const struct job *job) {
-    if (job->wire.chat.max_tokens > 0 && job->generated >= job->wire.chat.max_tokens)
+    if (job->wire.chat.max_tokens > 0 && job_reply_tokens(job) >= job->wire.chat.max_tokens)
         return true;
-    return prompt_tokens(job) + job->generated >= scheduler->info.context_tokens;
+    return (int32_t)job->prompt.count >= scheduler->info.context_tokens;
 }
 
 void scheduler_replay(struct scheduler *scheduler, struct slot *slot) {
     struct job *job = slot->job;
     bool stopped = false;
-    for (size_t i = 0; i < job->wire.generated_count && !stopped; i++) {
+    size_t count = job->prompt.reply, shown = 0;
+    while (shown < count && !stopped) {
         char piece[ENGINE_PIECE_MAX];
-        size_t len = engine_piece(scheduler->env.engine, job->wire.generated[i], piece, sizeof piece);
+        size_t len = engine_piece(scheduler->env.engine, job->wire.generated[shown++], piece, sizeof piece);
         buf_clear(&scheduler->text);
         stopped = text_filter_add(&job->filter, piece, len, &scheduler->text);
-        job->generated++;
     }
+    job->prompt.count -= count - shown;
+    job->prompt.reply = shown;
     if (scheduler->text.failed)
         fail(scheduler, slot, STATUS_ENGINE_ERROR, "the worker is out of memory");
     else if (stopped)
@@ -100,13 +120,13 @@ static void take_token(struct scheduler *scheduler, struct slot *slot, int32_t t
         fail(scheduler, slot, STATUS_ENGINE_ERROR, "the worker is out of memory");
         return;
     }
-    job->last_token = token;
-    job->generated++;
+    job->prompt.tokens[job->prompt.count++] = token;
+    job->prompt.reply++;
     STAT_ADD(scheduler->env.stats->generated_tokens, 1);
     scheduler_emit(scheduler, job,
                    (struct wire_event){
                        .kind = WIRE_EVENT_TOKEN,
-                       .index = (uint32_t)job->generated - 1,
+                       .index = (uint32_t)job_reply_tokens(job) - 1,
                        .token = token,
                        .text = scheduler->text.data,
                        .text_len = scheduler->text.len,
@@ -123,12 +143,11 @@ static void apply_item(struct scheduler *scheduler, const struct engine_item *it
         fail(scheduler, slot, item->status, "the engine failed in this job's part of a step");
         return;
     }
-    slot->computed += item->count;
-    if (slot->phase == SLOT_PREFILL)
+    kv_cache_grow(&scheduler->cache, item->slot, item->count);
+    if (scheduler->views[item->slot].phase == SLOT_PREFILL)
         STAT_ADD(scheduler->env.stats->prompt_tokens, (uint64_t)item->count);
     if (!item->sample)
         return;
-    slot->phase = SLOT_DECODE;
     if (item->next == ENGINE_TOKEN_NONE)
         fail(scheduler, slot, STATUS_ENGINE_ERROR, "the engine found no next token");
     else
@@ -140,6 +159,7 @@ static enum status run_step(struct scheduler *scheduler, struct engine_item *ite
     struct runner_stats *stats = scheduler->env.stats;
     *error = (struct error){.status = STATUS_OK};
     enum status status = engine_step(scheduler->env.engine, items, count, error);
+    scheduler->heavy = NULL;
     STAT_ADD(stats->progress, 1);
     if (status != STATUS_OK)
         return status;
@@ -167,13 +187,29 @@ static void step_one_by_one(struct scheduler *scheduler, size_t count) {
     }
 }
 
+static void hand_back_the_last(struct scheduler *scheduler) {
+    struct slot *slot = scheduler->slots;
+    while (!slot->job)
+        slot++;
+    fail(scheduler, slot, STATUS_WORKER_OVERLOADED, "the KV cache is full");
+}
+
 void scheduler_step(struct scheduler *scheduler) {
-    size_t count = make_items(scheduler);
-    struct error error;
-    if (run_step(scheduler, scheduler->items, count, &error) != STATUS_OK) {
-        step_one_by_one(scheduler, count);
+    int32_t budget = scheduler_step_budget(scheduler);
+    if (budget == 0) {
+        hand_back_the_last(scheduler);
         return;
     }
-    for (size_t i = 0; i < count; i++)
-        apply_item(scheduler, &scheduler->items[i]);
+    size_t count = make_items(scheduler, budget);
+    struct error error;
+    enum status status = run_step(scheduler, scheduler->items, count, &error);
+    if (status == STATUS_OK) {
+        for (size_t i = 0; i < count; i++)
+            apply_item(scheduler, &scheduler->items[i]);
+    } else if (status == STATUS_WORKER_OVERLOADED) { /* there are fewer cells than we had counted */
+        if (!scheduler_park_one(scheduler))
+            hand_back_the_last(scheduler);
+    } else if (status != STATUS_CANCELLED) { /* the next turn ends the job for whose sake it was aborted */
+        step_one_by_one(scheduler, count);
+    }
 }

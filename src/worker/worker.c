@@ -381,6 +381,7 @@ enum status worker_start(struct worker *worker, void (*on_failed)(void *arg), vo
             .transport = worker->env.transport,
             .engine_ops = worker->env.engine_ops,
             .checker = worker->env.checker,
+            .memory_bytes = worker->hardware.memory_bytes,
             .on_done = worker_take_back,
             .on_loaded = on_loaded,
             .arg = worker,

@@ -73,7 +73,7 @@ static enum status decode(struct engine *e, int32_t slot, int32_t position, int3
 static size_t generate(struct engine *e, int32_t slot, const struct chat_request *chat, int32_t chunk,
                        struct buf *text) {
     struct engine_prompt prompt = prompt_of(e, chat);
-    assert_int_equal(engine_slot_start(e, slot, &chat->sampling, &prompt), STATUS_OK);
+    assert_int_equal(engine_slot_start(e, slot, &chat->sampling, &prompt, 0), STATUS_OK);
     int32_t token = prefill(e, slot, &prompt, chunk);
     int32_t position = (int32_t)prompt.count;
     size_t count = 0;
@@ -84,6 +84,7 @@ static size_t generate(struct engine *e, int32_t slot, const struct chat_request
         assert_int_equal(decode(e, slot, position++, &token, NULL), STATUS_OK);
     }
     engine_slot_stop(e, slot);
+    engine_slot_trim(e, slot, 0);
     engine_prompt_release(&prompt);
     return count;
 }
@@ -153,7 +154,7 @@ static void characters_are_split_over_tokens(void **state) {
     struct engine *e = open_fake(&options);
     struct chat_request chat = chat_of(hello);
     struct engine_prompt prompt = prompt_of(e, &chat);
-    assert_int_equal(engine_slot_start(e, 0, &chat.sampling, &prompt), STATUS_OK);
+    assert_int_equal(engine_slot_start(e, 0, &chat.sampling, &prompt, 0), STATUS_OK);
     int32_t token = prefill(e, 0, &prompt, 64);
     int split = 0;
     for (int32_t i = 0; i < 64; i++) {
@@ -210,7 +211,7 @@ static void a_wrong_token_changes_the_rest(void **state) {
     struct engine_prompt prompt = prompt_of(e, &chat);
     int32_t right, wrong;
     for (int32_t slot = 0; slot < 2; slot++) {
-        assert_int_equal(engine_slot_start(e, slot, &chat.sampling, &prompt), STATUS_OK);
+        assert_int_equal(engine_slot_start(e, slot, &chat.sampling, &prompt, 0), STATUS_OK);
         right = wrong = prefill(e, slot, &prompt, 64);
     }
     wrong++;
@@ -228,7 +229,7 @@ static void a_gap_in_positions_fails_the_step_and_changes_nothing(void **state) 
     struct chat_request chat = chat_of(hello);
     struct engine_prompt prompt = prompt_of(e, &chat);
     struct error error;
-    assert_int_equal(engine_slot_start(e, 0, &chat.sampling, &prompt), STATUS_OK);
+    assert_int_equal(engine_slot_start(e, 0, &chat.sampling, &prompt, 0), STATUS_OK);
     int32_t token = prefill(e, 0, &prompt, 64), again = token;
     assert_int_equal(decode(e, 0, (int32_t)prompt.count + 1, &token, &error), STATUS_ENGINE_ERROR);
     assert_int_equal(decode(e, 0, (int32_t)prompt.count, &again, NULL), STATUS_OK);
@@ -276,7 +277,7 @@ static enum status run_fault(struct engine *e, const char *words, int32_t *gener
     strncat(json, " now\"}]", 10);
     struct chat_request chat = chat_of(json);
     struct engine_prompt prompt = prompt_of(e, &chat);
-    assert_int_equal(engine_slot_start(e, 0, &chat.sampling, &prompt), STATUS_OK);
+    assert_int_equal(engine_slot_start(e, 0, &chat.sampling, &prompt, 0), STATUS_OK);
     int32_t token = prefill(e, 0, &prompt, 64);
     int32_t position = (int32_t)prompt.count;
     engine_prompt_release(&prompt);
@@ -290,6 +291,7 @@ static enum status run_fault(struct engine *e, const char *words, int32_t *gener
         assert_int_equal(decode(e, 0, position - 1, &token, NULL), STATUS_OK);
     }
     engine_slot_stop(e, 0);
+    engine_slot_trim(e, 0, 0);
     return status;
 }
 
@@ -411,7 +413,7 @@ static void a_step_takes_its_time(void **state) {
     char slow[] = "[{\"role\":\"user\",\"content\":\"[slow x5]\"}]";
     struct chat_request chat = chat_of(slow);
     struct engine_prompt prompt = prompt_of(e, &chat);
-    assert_int_equal(engine_slot_start(e, 0, &chat.sampling, &prompt), STATUS_OK);
+    assert_int_equal(engine_slot_start(e, 0, &chat.sampling, &prompt, 0), STATUS_OK);
     int64_t begin = clock_us();
     int32_t token = prefill(e, 0, &prompt, 64);
     int64_t first = clock_us();

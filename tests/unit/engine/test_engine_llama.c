@@ -73,7 +73,7 @@ struct run {
 static void run_start(struct run *run, int32_t slot, const struct chat_request *chat) {
     *run = (struct run){.prompt = prompt_of(chat)};
     buf_init(&run->text, 0);
-    assert_int_equal(engine_slot_start(engine, slot, &chat->sampling, &run->prompt), STATUS_OK);
+    assert_int_equal(engine_slot_start(engine, slot, &chat->sampling, &run->prompt, 0), STATUS_OK);
 }
 
 static struct engine_item run_item(const struct run *run, int32_t slot, int32_t chunk) {
@@ -105,6 +105,7 @@ static void run_take(struct run *run, const struct engine_item *item) {
 
 static void run_stop(struct run *run, int32_t slot) {
     engine_slot_stop(engine, slot);
+    engine_slot_trim(engine, slot, 0);
     engine_prompt_release(&run->prompt);
     buf_release(&run->text);
 }

@@ -149,12 +149,28 @@ static enum status gate_prompt(struct engine *engine, const struct chat_request 
 }
 
 static enum status gate_slot_start(struct engine *engine, int32_t slot, const struct sampling *sampling,
-                                   const struct engine_prompt *prompt) {
-    return engine_fake_ops.slot_start(engine, slot, sampling, prompt);
+                                   const struct engine_prompt *prompt, int32_t held) {
+    return engine_fake_ops.slot_start(engine, slot, sampling, prompt, held);
 }
 
 static void gate_slot_stop(struct engine *engine, int32_t slot) {
     engine_fake_ops.slot_stop(engine, slot);
+}
+
+static int32_t gate_slot_trim(struct engine *engine, int32_t slot, int32_t tokens) {
+    return engine_fake_ops.slot_trim(engine, slot, tokens);
+}
+
+static int32_t gate_slot_copy(struct engine *engine, int32_t from, int32_t to, int32_t tokens) {
+    return engine_fake_ops.slot_copy(engine, from, to, tokens);
+}
+
+static bool gate_slot_save(struct engine *engine, int32_t slot, struct engine_state *out) {
+    return engine_fake_ops.slot_save(engine, slot, out);
+}
+
+static bool gate_slot_load(struct engine *engine, int32_t slot, const struct engine_state *state) {
+    return engine_fake_ops.slot_load(engine, slot, state);
 }
 
 static enum status gate_step(struct engine *engine, struct engine_item *items, size_t count,
@@ -190,6 +206,10 @@ const struct engine_ops gate_ops = {
     .prompt = gate_prompt,
     .slot_start = gate_slot_start,
     .slot_stop = gate_slot_stop,
+    .slot_trim = gate_slot_trim,
+    .slot_copy = gate_slot_copy,
+    .slot_save = gate_slot_save,
+    .slot_load = gate_slot_load,
     .step = gate_step,
     .piece = gate_piece,
     .is_end = gate_is_end,

@@ -1,0 +1,276 @@
+#include "worker/kv_cache.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+/* Copying a sequence takes far less time for each token than computing it, but all of it is copied. So it
+ * must be a few tokens at least, and of what is copied not too little may be of use. */
+enum { COPY_LEAST = 32, COPY_TIMES = 8 };
+
+bool kv_cache_init(struct kv_cache *cache, struct engine *engine, const struct kv_config *config) {
+    *cache = (struct kv_cache){.engine = engine, .config = *config};
+    engine->ops->info(engine, &cache->info);
+    prefix_store_init(&cache->store, config->memory_bytes_max);
+    cache->slots = calloc((size_t)cache->info.slots, sizeof *cache->slots);
+    cache->busy = calloc((size_t)cache->info.slots, sizeof *cache->busy);
+    if (cells_init(&cache->cells, cache->info.slots) && cache->slots && cache->busy)
+        return true;
+    kv_cache_release(cache);
+    return false;
+}
+
+void kv_cache_release(struct kv_cache *cache) {
+    for (int32_t i = 0; cache->slots && i < cache->info.slots; i++) {
+        if (!cache->busy || !cache->busy[i])
+            free(cache->slots[i].tokens);
+    }
+    free(cache->slots);
+    free(cache->busy);
+    cells_release(&cache->cells);
+    prefix_store_release(&cache->store);
+    *cache = (struct kv_cache){0};
+}
+
+static int32_t common_with(const struct kv_cache *cache, int32_t slot, const int32_t *tokens, int32_t count) {
+    return prefix_common(cache->slots[slot].tokens, cache->slots[slot].count, tokens, count);
+}
+
+/* The slot, free or busy, that holds the longest beginning of the tokens; -1 when none holds any. */
+static int32_t find_holder(const struct kv_cache *cache, bool busy, const int32_t *tokens, int32_t count,
+                           int32_t *common) {
+    int32_t best = -1;
+    *common = 0;
+    for (int32_t i = 0; i < cache->info.slots; i++) {
+        int32_t own = cache->busy[i] == busy ? common_with(cache, i, tokens, count) : 0;
+        if (own > *common) {
+            *common = own;
+            best = i;
+        }
+    }
+    return best;
+}
+
+/* A free slot other than `not`: one that holds nothing, or the one that was not used for longest; -1. */
+static int32_t find_idle(const struct kv_cache *cache, int32_t not ) {
+    int32_t best = -1;
+    for (int32_t i = 0; i < cache->info.slots; i++) {
+        if (cache->busy[i] || i == not )
+            continue;
+        if (cache->slots[i].count == 0)
+            return i;
+        if (best < 0 || cache->slots[i].used < cache->slots[best].used)
+            best = i;
+    }
+    return best;
+}
+
+/* `moved`: how many tokens are copied to have `common` of use. */
+static bool is_worth(int32_t common, int32_t moved) {
+    return common >= COPY_LEAST && (int64_t)common * COPY_TIMES >= moved;
+}
+
+/* Takes the copy from another slot, if that is better than what the place is so far. */
+static void consider_slot(const struct kv_cache *cache, struct kv_place *place, int32_t from,
+                          int32_t common) {
+    if (from < 0 || common <= place->held)
+        return;
+    int32_t moved = cache->info.cache_is_shared ? common : cache->slots[from].count;
+    if (is_worth(common - place->held, moved))
+        *place =
+            (struct kv_place){.slot = place->slot, .source = KV_SOURCE_SLOT, .from = from, .held = common};
+}
+
+static void consider_store(struct kv_cache *cache, struct kv_place *place, const int32_t *tokens,
+                           int32_t count) {
+    int32_t common;
+    struct prefix_entry *entry = prefix_store_find(&cache->store, tokens, count, &common);
+    if (entry && common > place->held && is_worth(common - place->held, entry->count))
+        *place =
+            (struct kv_place){.slot = place->slot, .source = KV_SOURCE_STORE, .entry = entry, .held = common};
+}
+
+bool kv_cache_find(struct kv_cache *cache, const int32_t *tokens, int32_t count, struct kv_place *place) {
+    int32_t in_free = 0, in_busy = 0, busy = -1, holder = -1;
+    *place = (struct kv_place){.slot = find_idle(cache, -1)};
+    if (place->slot < 0 || !cache->config.reuse)
+        return place->slot >= 0;
+    count--; /* the last one is computed in any case, for what follows it */
+    holder = find_holder(cache, false, tokens, count, &in_free);
+    busy = find_holder(cache, true, tokens, count, &in_busy);
+    int32_t other = holder >= 0 ? find_idle(cache, holder) : -1;
+    /* Who takes only the smaller part of what a slot holds leaves it for the others of its kind. */
+    if (holder >= 0 && (in_free * 2 >= cache->slots[holder].count || other < 0)) {
+        place->slot = holder;
+        place->held = in_free;
+    } else if (holder >= 0) {
+        place->slot = other;
+        place->held = common_with(cache, other, tokens, count);
+        consider_slot(cache, place, holder, in_free);
+    }
+    consider_slot(cache, place, busy, in_busy);
+    consider_store(cache, place, tokens, count);
+    return true;
+}
+
+/* What a slot holds is held by another one, too, or is in memory. */
+static bool is_elsewhere(struct kv_cache *cache, int32_t slot) {
+    const struct kv_slot *own = &cache->slots[slot];
+    for (int32_t i = 0; i < cache->info.slots; i++) {
+        if (i != slot && common_with(cache, i, own->tokens, own->count) == own->count)
+            return true;
+    }
+    return prefix_store_has(&cache->store, own->tokens, own->count);
+}
+
+/* Before a free slot forgets what is behind its first `kept` tokens. */
+static void save(struct kv_cache *cache, int32_t slot, int32_t kept) {
+    struct kv_slot *own = &cache->slots[slot];
+    struct engine_state state;
+    if (!cache->config.reuse || cache->config.memory_bytes_max == 0 || own->count - kept < COPY_LEAST ||
+        is_elsewhere(cache, slot) || !engine_slot_save(cache->engine, slot, &state))
+        return;
+    prefix_store_add(&cache->store, own->tokens, own->count, &state);
+}
+
+static void set_count(struct kv_cache *cache, int32_t slot, int32_t count) {
+    cache->slots[slot].count = count;
+    cells_set(&cache->cells, slot, count);
+}
+
+/* The engine's word on what a slot holds then. */
+static int32_t trim(struct kv_cache *cache, int32_t slot, int32_t tokens) {
+    if (cache->slots[slot].count != tokens)
+        set_count(cache, slot, engine_slot_trim(cache->engine, slot, tokens));
+    return cache->slots[slot].count;
+}
+
+static void copy_from_slot(struct kv_cache *cache, const struct kv_place *place) {
+    trim(cache, place->slot, 0);
+    int32_t copied = engine_slot_copy(cache->engine, place->from, place->slot, place->held);
+    if (cache->info.cache_is_shared && copied > 0)
+        cells_copy(&cache->cells, place->from, place->slot, copied);
+    set_count(cache, place->slot, copied);
+}
+
+static bool load(struct kv_cache *cache, int32_t slot, const struct engine_state *state, int32_t count) {
+    trim(cache, slot, 0);
+    if (cache->info.cache_is_shared && kv_cache_reclaim(cache, count) < count)
+        return false;
+    bool loaded = engine_slot_load(cache->engine, slot, state);
+    set_count(cache, slot, loaded ? count : 0);
+    return loaded;
+}
+
+int32_t kv_cache_take(struct kv_cache *cache, const struct kv_place *place, int32_t *tokens) {
+    struct kv_slot *slot = &cache->slots[place->slot];
+    assert(!cache->busy[place->slot]);
+    if (place->source == KV_SOURCE_STORE)
+        prefix_store_take(&cache->store, place->entry);
+    save(cache, place->slot, place->source == KV_SOURCE_OWN ? place->held : 0);
+    cache->busy[place->slot] = true; /* so that it does not make way for itself */
+    switch (place->source) {
+    case KV_SOURCE_OWN:
+        break;
+    case KV_SOURCE_SLOT:
+        copy_from_slot(cache, place);
+        break;
+    case KV_SOURCE_STORE:
+        load(cache, place->slot, &place->entry->state, place->entry->count);
+        prefix_store_put(&cache->store, place->entry);
+        break;
+    }
+    if (slot->count > place->held)
+        trim(cache, place->slot, place->held);
+    free(slot->tokens);
+    slot->tokens = tokens;
+    slot->used = ++cache->clock;
+    return slot->count;
+}
+
+void kv_cache_grow(struct kv_cache *cache, int32_t slot, int32_t count) {
+    assert(cache->busy[slot]);
+    set_count(cache, slot, cache->slots[slot].count + count);
+}
+
+void kv_cache_leave(struct kv_cache *cache, int32_t slot) {
+    assert(cache->busy[slot]);
+    cache->busy[slot] = false;
+    cache->slots[slot].used = ++cache->clock;
+    if (!cache->config.reuse)
+        trim(cache, slot, 0);
+}
+
+void kv_cache_drop(struct kv_cache *cache, int32_t slot) {
+    assert(cache->busy[slot]);
+    cache->busy[slot] = false;
+    cache->slots[slot].tokens = NULL;
+    engine_slot_trim(cache->engine, slot, 0); /* a step that failed may have left more than was counted */
+    set_count(cache, slot, 0);
+}
+
+int64_t kv_cache_busy_cells(const struct kv_cache *cache) {
+    return cells_used(&cache->cells, cache->busy);
+}
+
+int64_t kv_cache_idle_cells(const struct kv_cache *cache) {
+    return cells_used(&cache->cells, NULL) - kv_cache_busy_cells(cache);
+}
+
+int32_t kv_cache_shared_with_busy(const struct kv_cache *cache, const struct kv_place *place) {
+    if (place->source == KV_SOURCE_STORE)
+        return 0;
+    int32_t from = place->source == KV_SOURCE_SLOT ? place->from : place->slot;
+    int32_t shared = cache->busy[from] ? place->held : cells_shared(&cache->cells, from, cache->busy);
+    return shared < place->held ? shared : place->held;
+}
+
+static int32_t find_longest_unused(const struct kv_cache *cache) {
+    int32_t found = -1;
+    for (int32_t i = 0; i < cache->info.slots; i++) {
+        if (!cache->busy[i] && cache->slots[i].count > 0 &&
+            (found < 0 || cache->slots[i].used < cache->slots[found].used))
+            found = i;
+    }
+    return found;
+}
+
+int64_t kv_cache_reclaim(struct kv_cache *cache, int64_t cells) {
+    for (;;) {
+        int64_t free_cells = cache->info.cache_tokens - cells_used(&cache->cells, NULL);
+        int32_t slot = free_cells < cells ? find_longest_unused(cache) : -1;
+        if (slot < 0)
+            return free_cells;
+        save(cache, slot, 0);
+        trim(cache, slot, 0);
+    }
+}
+
+bool kv_cache_park(struct kv_cache *cache, int32_t slot, struct kv_parked *out) {
+    *out = (struct kv_parked){.count = cache->slots[slot].count};
+    if (!engine_slot_save(cache->engine, slot, &out->state))
+        return false;
+    if (prefix_store_reserve(&cache->store, out->state.size))
+        return true;
+    engine_state_release(&out->state);
+    return false;
+}
+
+void kv_cache_forget(struct kv_cache *cache, struct kv_parked *parked) {
+    prefix_store_unreserve(&cache->store, parked->state.size);
+    engine_state_release(&parked->state);
+}
+
+int32_t kv_cache_unpark(struct kv_cache *cache, struct kv_parked *parked, int32_t *tokens) {
+    int32_t slot = find_idle(cache, -1);
+    if (slot < 0)
+        return -1;
+    save(cache, slot, 0);
+    if (!load(cache, slot, &parked->state, parked->count))
+        return -1;
+    cache->busy[slot] = true;
+    free(cache->slots[slot].tokens);
+    cache->slots[slot].tokens = tokens;
+    cache->slots[slot].used = ++cache->clock;
+    kv_cache_forget(cache, parked);
+    return slot;
+}

@@ -1,0 +1,93 @@
+/* What the slots of an engine hold, and which slot a prompt gets: the one where most of it is computed
+ * already.
+ *
+ * A slot goes on holding the tokens of its last job. A new prompt takes a free slot that holds its beginning,
+ * or another free slot into which that beginning is copied: from a slot, which may be running, or from
+ * memory, where sequences go that had to make way (prefix_store.h). Between equals the slot that was not used
+ * for longest is taken.
+ *
+ * In a cache that all slots share (engine_options.cache_tokens), copies between slots use the same cells, so
+ * a common system prompt is held once; what free slots hold counts as free, since it makes way when cells are
+ * needed; and a running sequence can be parked in memory.
+ *
+ * Engine thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+#include "engine/engine.h"
+#include "worker/cells.h"
+#include "worker/prefix_store.h"
+
+struct kv_config {
+    bool reuse;              /* otherwise every prompt is computed from its first token on */
+    size_t memory_bytes_max; /* for sequences in memory, parked ones included */
+};
+
+struct kv_slot {
+    int32_t *tokens; /* of which it holds the first `count`; owned while it is free, else its job's */
+    int32_t count;
+    uint64_t used; /* the cache's clock when it was used last */
+};
+
+struct kv_cache {
+    struct engine *engine;
+    struct engine_info info;
+    struct kv_config config;
+    struct kv_slot *slots; /* owned, info.slots of them; so is the next one */
+    bool *busy;
+    struct cells cells;
+    struct prefix_store store;
+    uint64_t clock;
+};
+
+/* Where a prompt would go. */
+enum kv_source { KV_SOURCE_OWN, KV_SOURCE_SLOT, KV_SOURCE_STORE };
+struct kv_place {
+    int32_t slot;
+    enum kv_source source;
+    int32_t from;               /* SLOT */
+    struct prefix_entry *entry; /* STORE */
+    int32_t held;               /* tokens of the prompt that need not be computed; the last one always must */
+};
+
+/* What a running sequence was when it was parked. */
+struct kv_parked {
+    struct engine_state state; /* owned */
+    int32_t count;
+};
+
+MUST_USE bool kv_cache_init(struct kv_cache *cache, struct engine *engine, const struct kv_config *config);
+void kv_cache_release(struct kv_cache *cache); /* takes zeroed structs */
+
+/* Changes nothing. false: no slot is free. */
+MUST_USE bool kv_cache_find(struct kv_cache *cache, const int32_t *tokens, int32_t count,
+                            struct kv_place *place);
+/* Right after kv_cache_find. Makes the slot ready for engine_slot_start and returns how many of the tokens it
+ * holds: place.held, or fewer when that fails. The tokens must stay where they are until kv_cache_leave. */
+int32_t kv_cache_take(struct kv_cache *cache, const struct kv_place *place, int32_t *tokens);
+/* A step computed some more of its tokens. */
+void kv_cache_grow(struct kv_cache *cache, int32_t slot, int32_t count);
+/* Its job is over and stopped. Takes the tokens over. */
+void kv_cache_leave(struct kv_cache *cache, int32_t slot);
+/* As kv_cache_leave, but what it holds is not to be used again, and the tokens stay the caller's. */
+void kv_cache_drop(struct kv_cache *cache, int32_t slot);
+
+/* Of a shared cache, for slots in use. */
+int64_t kv_cache_busy_cells(const struct kv_cache *cache);
+int64_t kv_cache_idle_cells(const struct kv_cache *cache);
+/* How many of the tokens that the place would hold are in cells of running slots. */
+int32_t kv_cache_shared_with_busy(const struct kv_cache *cache, const struct kv_place *place);
+/* Lets free slots make way until so many cells are free, if that can be, and returns how many are. */
+int64_t kv_cache_reclaim(struct kv_cache *cache, int64_t cells);
+
+/* Copies a running slot's sequence out. The caller then stops it and calls kv_cache_drop. false: there is no
+ * memory for it. */
+MUST_USE bool kv_cache_park(struct kv_cache *cache, int32_t slot, struct kv_parked *out);
+/* The way back, into a free slot, which is returned with its tokens as after kv_cache_take; -1: there is no
+ * room now, nothing has changed. */
+MUST_USE int32_t kv_cache_unpark(struct kv_cache *cache, struct kv_parked *parked, int32_t *tokens);
+void kv_cache_forget(struct kv_cache *cache, struct kv_parked *parked); /* it never comes back */

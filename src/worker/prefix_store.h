@@ -1,0 +1,54 @@
+/* Sequences that a slot held and that had to make way, in memory, each with the tokens that it is made of: a
+ * prompt that begins with them goes on where they end. Bounded in bytes; the one that was not used for
+ * longest goes first. Belongs to the engine thread; pure. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/attr.h"
+#include "engine/engine.h"
+
+struct prefix_entry {
+    TAILQ_ENTRY(prefix_entry) link;
+    int32_t *tokens; /* owned */
+    int32_t count;
+    struct engine_state state; /* owned */
+};
+TAILQ_HEAD(prefix_entry_list, prefix_entry);
+
+struct prefix_store {
+    size_t bytes_max;
+    size_t bytes;    /* of entries, and those that were reserved */
+    size_t reserved; /* of them */
+    size_t count;
+    uint64_t evicted;                /* entries, for want of room */
+    struct prefix_entry_list by_use; /* the latest first */
+};
+
+void prefix_store_init(struct prefix_store *store, size_t bytes_max);
+void prefix_store_release(struct prefix_store *store);
+
+/* How many tokens two sequences have in common from their beginning on. */
+int32_t prefix_common(const int32_t *a, int32_t a_count, const int32_t *b, int32_t b_count);
+
+/* The entry that has most in common with the tokens, and how much; NULL when none has anything. */
+struct prefix_entry *prefix_store_find(struct prefix_store *store, const int32_t *tokens, int32_t count,
+                                       int32_t *common);
+/* It was found and is used: takes it out, so that nothing can drop it meanwhile, and puts it back as the
+ * latest. */
+void prefix_store_take(struct prefix_store *store, struct prefix_entry *entry);
+void prefix_store_put(struct prefix_store *store, struct prefix_entry *entry);
+/* Is there an entry that begins with all of the tokens? */
+bool prefix_store_has(struct prefix_store *store, const int32_t *tokens, int32_t count);
+/* Takes the state over, even if there is no room or memory for it; copies the tokens. Entries that are only a
+ * beginning of the new one go. */
+void prefix_store_add(struct prefix_store *store, const int32_t *tokens, int32_t count,
+                      struct engine_state *state);
+/* Room for something else that is kept in memory; false: there is not so much even without entries. */
+MUST_USE bool prefix_store_reserve(struct prefix_store *store, size_t bytes);
+void prefix_store_unreserve(struct prefix_store *store, size_t bytes);
+/* Drops all entries. */
+void prefix_store_clear(struct prefix_store *store);

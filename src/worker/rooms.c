@@ -1,0 +1,190 @@
+/* Cells of a shared KV cache: who gets in, and who must step back when they run out. */
+#include <assert.h>
+
+#include "base/log.h"
+#include "worker/scheduler.h"
+
+/* A job that is already longer than forecast is expected to go on for so many tokens. */
+enum { LONGER_TOKENS = 16 };
+
+/* Cells that the job takes in the end, as far as one can tell; at most what the context allows. */
+static int64_t cells_wanted(const struct scheduler *scheduler, const struct job *job) {
+    int32_t prompt = job_prompt_tokens(job), reply = job_reply_tokens(job);
+    int32_t room = scheduler->info.context_tokens - prompt;
+    int32_t expected = forecast_reply(&scheduler->forecast, job->wire.chat.max_tokens, room);
+    if (expected < reply + LONGER_TOKENS)
+        expected = reply + LONGER_TOKENS < room ? reply + LONGER_TOKENS : room;
+    return (int64_t)prompt + expected;
+}
+
+/* Cells in use by running jobs, and those that they will take. */
+static int64_t cells_promised(const struct scheduler *scheduler) {
+    int64_t cells = kv_cache_busy_cells(&scheduler->cache);
+    for (int32_t i = 0; i < scheduler->info.slots; i++) {
+        const struct slot *slot = &scheduler->slots[i];
+        int64_t more = slot->job ? cells_wanted(scheduler, slot->job) - scheduler_held(scheduler, slot) : 0;
+        cells += more > 0 ? more : 0;
+    }
+    return cells;
+}
+
+/* A job that would be alone always may: no job is larger than the cache. */
+static bool fits(const struct scheduler *scheduler, int64_t cells) {
+    return !scheduler->info.cache_is_shared || scheduler->active == 0 ||
+           cells_promised(scheduler) + cells <= scheduler->info.cache_tokens;
+}
+
+bool scheduler_has_room(const struct scheduler *scheduler, const struct job *job,
+                        const struct kv_place *place) {
+    return fits(scheduler,
+                cells_wanted(scheduler, job) - kv_cache_shared_with_busy(&scheduler->cache, place));
+}
+
+int32_t scheduler_step_budget(struct scheduler *scheduler) {
+    if (!scheduler->info.cache_is_shared)
+        return scheduler->info.batch_tokens;
+    for (;;) {
+        int64_t decoding = 0, wanted = 0;
+        scheduler_look(scheduler);
+        for (int32_t i = 0; i < scheduler->info.slots; i++) {
+            const struct slot_view *view = &scheduler->views[i];
+            decoding += view->phase == SLOT_DECODE;
+            wanted += view->phase == SLOT_FREE ? 0 : view->prompt_left;
+        }
+        if (wanted > scheduler->info.batch_tokens)
+            wanted = scheduler->info.batch_tokens;
+        int64_t free_cells = kv_cache_reclaim(&scheduler->cache, wanted);
+        if (free_cells >= (decoding > 0 ? decoding : 1))
+            return (int32_t)(free_cells < wanted ? free_cells : wanted);
+        if (!scheduler_park_one(scheduler))
+            return 0;
+    }
+}
+
+/* The one that a running job of this level and age has to make way for; the other way round it does not. */
+static bool goes_before(const struct slot *a, const struct slot *b) {
+    if (a->job->waiting.level != b->job->waiting.level)
+        return a->job->waiting.level < b->job->waiting.level;
+    return a->started < b->started;
+}
+
+static struct slot *find_victim(struct scheduler *scheduler) {
+    struct slot *victim = NULL;
+    for (int32_t i = 0; scheduler->active > 1 && i < scheduler->info.slots; i++) {
+        struct slot *slot = &scheduler->slots[i];
+        if (slot->job && (!victim || goes_before(victim, slot)))
+            victim = slot;
+    }
+    return victim;
+}
+
+static void hand_back(struct scheduler *scheduler, struct job *job, const char *why, struct error *error) {
+    STAT_ADD(scheduler->env.stats->handed_back, 1);
+    error_set(error, STATUS_WORKER_OVERLOADED, NULL,
+              "the KV cache of %lld tokens is full, and %s; %d tokens of the reply are done",
+              (long long)scheduler->info.cache_tokens, why, job_reply_tokens(job));
+}
+
+bool scheduler_park_one(struct scheduler *scheduler) {
+    struct slot *slot = find_victim(scheduler);
+    if (!slot)
+        return false;
+    int32_t index = (int32_t)(slot - scheduler->slots);
+    struct parked_job parked = {.slot = *slot, .since_ms = scheduler->now_ms};
+    if (!kv_cache_park(&scheduler->cache, index, &parked.kv)) {
+        struct error error;
+        hand_back(scheduler, slot->job, "there is no memory to park the job in", &error);
+        scheduler_fail_slot(scheduler, slot, &error);
+        return true;
+    }
+    engine_slot_stop(scheduler->env.engine, index);
+    kv_cache_drop(&scheduler->cache, index);
+    *slot = (struct slot){0};
+    scheduler->active--;
+    STAT_SET(scheduler->env.stats->running, scheduler->active);
+    STAT_ADD(scheduler->env.stats->parks, 1);
+    scheduler->parked[scheduler->parked_count++] = parked;
+    log_debug("job is parked, the KV cache is full", F_STR("job", parked.slot.job->key),
+              F_INT("tokens", parked.kv.count));
+    return true;
+}
+
+static void take_out(struct scheduler *scheduler, int32_t index) {
+    scheduler->parked[index] = scheduler->parked[--scheduler->parked_count];
+}
+
+void scheduler_end_parked(struct scheduler *scheduler, int32_t index, enum job_end end) {
+    struct job *job = scheduler->parked[index].slot.job;
+    kv_cache_forget(&scheduler->cache, &scheduler->parked[index].kv);
+    take_out(scheduler, index);
+    scheduler_end_job(scheduler, job, end);
+}
+
+static void fail_parked(struct scheduler *scheduler, int32_t index, const struct error *error) {
+    scheduler_emit_failed(scheduler, scheduler->parked[index].slot.job, error);
+    scheduler_end_parked(scheduler, index, job_end_of(error->status));
+}
+
+static void hand_back_parked(struct scheduler *scheduler, int32_t index, const char *why) {
+    struct error error;
+    hand_back(scheduler, scheduler->parked[index].slot.job, why, &error);
+    fail_parked(scheduler, index, &error);
+}
+
+static void sweep_parked(struct scheduler *scheduler) {
+    for (int32_t i = scheduler->parked_count - 1; i >= 0; i--) {
+        const struct parked_job *parked = &scheduler->parked[i];
+        struct error error;
+        if (job_check(parked->slot.job, scheduler->now_ms, &error) != STATUS_OK)
+            fail_parked(scheduler, i, &error);
+        else if (scheduler->now_ms - parked->since_ms >= scheduler->env.park_max_ms)
+            hand_back_parked(scheduler, i, "the job was parked for too long");
+    }
+}
+
+static int32_t find_first_parked(const struct scheduler *scheduler) {
+    int32_t first = 0;
+    for (int32_t i = 1; i < scheduler->parked_count; i++) {
+        if (goes_before(&scheduler->parked[i].slot, &scheduler->parked[first].slot))
+            first = i;
+    }
+    return first;
+}
+
+/* false: there is no room for it yet. */
+static bool resume(struct scheduler *scheduler, int32_t index) {
+    struct parked_job *parked = &scheduler->parked[index];
+    struct job *job = parked->slot.job;
+    int32_t held = parked->kv.count;
+    if (!fits(scheduler, cells_wanted(scheduler, job)))
+        return false;
+    int32_t place = kv_cache_unpark(&scheduler->cache, &parked->kv, job->prompt.tokens);
+    if (place < 0 && scheduler->active > 0)
+        return false;
+    if (place < 0) {
+        hand_back_parked(scheduler, index, "the job does not fit any more");
+        return true;
+    }
+    struct slot *slot = &scheduler->slots[place];
+    *slot = parked->slot;
+    take_out(scheduler, index);
+    scheduler->active++;
+    STAT_SET(scheduler->env.stats->running, scheduler->active);
+    enum status status =
+        engine_slot_start(scheduler->env.engine, place, &job->wire.chat.sampling, &job->prompt, held);
+    if (status != STATUS_OK) {
+        struct error error;
+        error_set(&error, status, NULL, "the engine could not go on with a parked job");
+        scheduler_fail_slot(scheduler, slot, &error);
+    }
+    return true;
+}
+
+bool scheduler_resume_parked(struct scheduler *scheduler) {
+    sweep_parked(scheduler);
+    while (scheduler->parked_count > 0) {
+        if (!resume(scheduler, find_first_parked(scheduler)))
+            return false;
+    }
+    return true;
+}
