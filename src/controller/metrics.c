@@ -221,6 +221,19 @@ static uint64_t expired_on(const struct registry_worker *worker) {
     return (uint64_t)worker->info.load.queue.expired;
 }
 
+static uint64_t cached_tokens_of(const struct registry_worker *worker) {
+    return worker->info.load.cached_tokens;
+}
+static uint64_t cache_bytes_of(const struct registry_worker *worker) {
+    return (uint64_t)worker->info.load.cache_bytes;
+}
+static uint64_t parked_on(const struct registry_worker *worker) {
+    return (uint64_t)worker->info.load.parked;
+}
+static uint64_t handed_back_by(const struct registry_worker *worker) {
+    return worker->info.load.handed_back;
+}
+
 static void expose_workers(struct buf *out, const struct registry *registry) {
     static const struct {
         const char *name, *type, *help;
@@ -242,6 +255,14 @@ static void expose_workers(struct buf *out, const struct registry *registry) {
          "Jobs of all controllers that gave way in its full queue to others of higher priority.", evicted_by},
         {"mlx_controller_worker_queue_expired_total", "counter",
          "Jobs of all controllers whose time was over while they waited in its queue.", expired_on},
+        {"mlx_controller_worker_cached_tokens_total", "counter",
+         "Tokens of prompts that were computed before and needed not be again.", cached_tokens_of},
+        {"mlx_controller_worker_cache_bytes", "gauge",
+         "The worker's memory for sequences outside of its slots.", cache_bytes_of},
+        {"mlx_controller_worker_parked_jobs", "gauge",
+         "Jobs of all controllers in the worker's memory because its KV cache is full.", parked_on},
+        {"mlx_controller_worker_handed_back_total", "counter",
+         "Jobs of all controllers given back because its KV cache was full.", handed_back_by},
     };
     expose_worker_states(out, registry);
     for (size_t m = 0; m < ARRAY_LEN(metrics) && registry->count > 0; m++) {

@@ -99,8 +99,16 @@ struct worker_load {
     int32_t running; /* slots in use */
     int32_t queued;  /* jobs that wait for a slot, those being tokenized included */
     int32_t queue_max;
-    int64_t kv_cells_used;
+    int64_t kv_cells_used; /* of the KV caches, by jobs in slots */
     int64_t kv_cells_total;
+    int64_t kv_cells_cached; /* held for prompts to come; make way at once */
+    int32_t parked;          /* jobs whose sequence is in memory because the cache is full */
+    int64_t cache_bytes;     /* memory of sequences outside of the slots, parked ones included */
+    uint64_t cache_evicted;  /* such sequences that made way for others */
+    uint64_t cache_hits;     /* jobs that found a beginning of their prompt computed */
+    uint64_t cached_tokens;  /* which these had not to compute */
+    uint64_t parks;          /* times that a job was parked */
+    uint64_t handed_back;    /* jobs that were given back because the cache was full */
     uint64_t progress; /* grows with every engine step: alive but not growing while running > 0 is hung */
     uint64_t steps;    /* engine steps */
     uint64_t prompt_tokens; /* computed */

@@ -89,25 +89,34 @@ static void consider_store(struct kv_cache *cache, struct kv_place *place, const
             (struct kv_place){.slot = place->slot, .source = KV_SOURCE_STORE, .entry = entry, .held = common};
 }
 
+/* Which free slot, by what free slots hold. */
+static void choose_slot(const struct kv_cache *cache, struct kv_place *place, const int32_t *tokens,
+                        int32_t count) {
+    int32_t common;
+    int32_t holder = find_holder(cache, false, tokens, count, &common);
+    int32_t other = holder >= 0 ? find_idle(cache, holder) : -1;
+    if (holder >= 0 && (common * 2 >= cache->slots[holder].count || other < 0)) {
+        place->slot = holder;
+        place->held = common;
+        return;
+    }
+    /* Who would take only the smaller part of what a slot holds leaves it for others of its kind. */
+    if (common >= COPY_LEAST)
+        place->slot = other;
+    place->held = common_with(cache, place->slot, tokens, count);
+    if (common >= COPY_LEAST)
+        consider_slot(cache, place, holder, common);
+}
+
 bool kv_cache_find(struct kv_cache *cache, const int32_t *tokens, int32_t count, struct kv_place *place) {
-    int32_t in_free = 0, in_busy = 0, busy = -1, holder = -1;
+    int32_t common;
     *place = (struct kv_place){.slot = find_idle(cache, -1)};
     if (place->slot < 0 || !cache->config.reuse)
         return place->slot >= 0;
     count--; /* the last one is computed in any case, for what follows it */
-    holder = find_holder(cache, false, tokens, count, &in_free);
-    busy = find_holder(cache, true, tokens, count, &in_busy);
-    int32_t other = holder >= 0 ? find_idle(cache, holder) : -1;
-    /* Who takes only the smaller part of what a slot holds leaves it for the others of its kind. */
-    if (holder >= 0 && (in_free * 2 >= cache->slots[holder].count || other < 0)) {
-        place->slot = holder;
-        place->held = in_free;
-    } else if (holder >= 0) {
-        place->slot = other;
-        place->held = common_with(cache, other, tokens, count);
-        consider_slot(cache, place, holder, in_free);
-    }
-    consider_slot(cache, place, busy, in_busy);
+    choose_slot(cache, place, tokens, count);
+    int32_t busy = find_holder(cache, true, tokens, count, &common);
+    consider_slot(cache, place, busy, common);
     consider_store(cache, place, tokens, count);
     return true;
 }

@@ -540,6 +540,14 @@ void runner_add_load(struct runner *runner, int64_t now_ms, struct worker_load *
     load->kv_cells_used += STAT_GET(stats->kv_cells_used);
     if (runner->state == MODEL_READY)
         load->kv_cells_total += runner->info.cache_tokens;
+    load->kv_cells_cached += STAT_GET(stats->kv_cells_cached);
+    load->parked += STAT_GET(stats->parked);
+    load->cache_bytes += STAT_GET(stats->cache_bytes);
+    load->cache_evicted += STAT_GET(stats->cache_evicted);
+    load->cache_hits += STAT_GET(stats->cache_hits);
+    load->cached_tokens += STAT_GET(stats->cached_tokens);
+    load->parks += STAT_GET(stats->parks);
+    load->handed_back += STAT_GET(stats->handed_back);
     load->progress += STAT_GET(stats->progress);
     load->steps += STAT_GET(stats->steps);
     load->prompt_tokens += STAT_GET(stats->prompt_tokens);

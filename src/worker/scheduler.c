@@ -299,13 +299,6 @@ static void end_lost_slots(struct scheduler *scheduler) {
     }
 }
 
-/* Jobs go out only now, so that a worker without jobs has nothing left to say either. */
-static void publish(struct scheduler *scheduler) {
-    emit_flush(&scheduler->emitter);
-    end_lost_slots(scheduler);
-    hand_out(scheduler);
-}
-
 static void count_cells(struct scheduler *scheduler) {
     struct runner_stats *stats = scheduler->env.stats;
     const struct prefix_store *store = &scheduler->cache.store;
@@ -314,6 +307,14 @@ static void count_cells(struct scheduler *scheduler) {
     STAT_SET(stats->cache_bytes, (int64_t)store->bytes);
     STAT_SET(stats->cache_evicted, store->evicted);
     STAT_SET(stats->parked, scheduler->parked_count);
+}
+
+/* Jobs go out only now, so that a worker without jobs has nothing left to say either. */
+static void publish(struct scheduler *scheduler) {
+    emit_flush(&scheduler->emitter);
+    end_lost_slots(scheduler);
+    count_cells(scheduler);
+    hand_out(scheduler);
 }
 
 void scheduler_turn(struct scheduler *scheduler, int64_t now_ms) {
@@ -328,5 +329,4 @@ void scheduler_turn(struct scheduler *scheduler, int64_t now_ms) {
         scheduler_step(scheduler);
         publish(scheduler);
     }
-    count_cells(scheduler);
 }

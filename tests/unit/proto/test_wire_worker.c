@@ -46,6 +46,14 @@ static void random_load(struct rng *rng, struct worker_load *load) {
         .queue_max = random_i32(rng),
         .kv_cells_used = random_i64(rng),
         .kv_cells_total = random_i64(rng),
+        .kv_cells_cached = random_i64(rng),
+        .parked = (int32_t)rng_below(rng, INT32_MAX),
+        .cache_bytes = random_i64(rng),
+        .cache_evicted = (uint64_t)random_i64(rng),
+        .cache_hits = (uint64_t)random_i64(rng),
+        .cached_tokens = (uint64_t)random_i64(rng),
+        .parks = (uint64_t)random_i64(rng),
+        .handed_back = (uint64_t)random_i64(rng),
         .progress = (uint64_t)random_i64(rng),
         .steps = (uint64_t)random_i64(rng),
         .prompt_tokens = (uint64_t)random_i64(rng),
@@ -137,6 +145,10 @@ static void assert_same_load(const struct worker_load *a, const struct worker_lo
     assert_true(a->queue_max == b->queue_max);
     assert_true(a->kv_cells_used == b->kv_cells_used);
     assert_true(a->kv_cells_total == b->kv_cells_total);
+    assert_true(a->kv_cells_cached == b->kv_cells_cached && a->parked == b->parked);
+    assert_true(a->cache_bytes == b->cache_bytes && a->cache_evicted == b->cache_evicted);
+    assert_true(a->cache_hits == b->cache_hits && a->cached_tokens == b->cached_tokens);
+    assert_true(a->parks == b->parks && a->handed_back == b->handed_back);
     assert_true(a->progress == b->progress);
     assert_true(a->steps == b->steps);
     assert_true(a->prompt_tokens == b->prompt_tokens);

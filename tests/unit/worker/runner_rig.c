@@ -42,6 +42,7 @@ void new_runner(void) {
         .transport = t.harness.worker_link,
         .engine_ops = &gate_ops,
         .checker = t.checker,
+        .memory_bytes = 1 << 30,
         .on_done = on_done,
         .on_loaded = on_loaded,
     };

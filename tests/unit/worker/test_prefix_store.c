@@ -1,0 +1,129 @@
+#include "worker/prefix_store.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+enum { STATE_BYTES = 1000 };
+
+static struct prefix_store store;
+
+static int setup(void **state) {
+    (void)state;
+    prefix_store_init(&store, 4 * (STATE_BYTES + 200));
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    prefix_store_release(&store);
+    return 0;
+}
+
+/* Tokens first, first + 1... */
+static void make(int32_t first, int32_t count, int32_t *tokens) {
+    for (int32_t i = 0; i < count; i++)
+        tokens[i] = first + i;
+}
+
+static void add(int32_t first, int32_t count) {
+    int32_t tokens[64];
+    struct engine_state saved = {.bytes = malloc(STATE_BYTES), .size = STATE_BYTES};
+    make(first, count, tokens);
+    prefix_store_add(&store, tokens, count, &saved);
+    assert_null(saved.bytes);
+}
+
+static bool has(int32_t first, int32_t count) {
+    int32_t tokens[64];
+    make(first, count, tokens);
+    return prefix_store_has(&store, tokens, count);
+}
+
+static void the_longest_common_beginning_is_found(void **state) {
+    (void)state;
+    int32_t tokens[64], common;
+    add(100, 20);
+    add(500, 20);
+    make(100, 30, tokens);
+    struct prefix_entry *entry = prefix_store_find(&store, tokens, 30, &common);
+    assert_int_equal(common, 20);
+    assert_int_equal(entry->tokens[0], 100);
+    tokens[7] = 0;
+    assert_ptr_equal(prefix_store_find(&store, tokens, 30, &common), entry);
+    assert_int_equal(common, 7);
+    tokens[0] = 0;
+    assert_null(prefix_store_find(&store, tokens, 30, &common));
+    assert_int_equal(common, 0);
+}
+
+static void what_was_not_used_for_longest_makes_way(void **state) {
+    (void)state;
+    int32_t tokens[64], common;
+    for (int32_t i = 1; i <= 4; i++)
+        add(i * 100, 10);
+    assert_int_equal(store.count, 4);
+    make(100, 10, tokens);
+    struct prefix_entry *used = prefix_store_find(&store, tokens, 10, &common);
+    prefix_store_take(&store, used);
+    assert_false(has(100, 10));
+    prefix_store_put(&store, used);
+    add(500, 10);
+    assert_int_equal(store.count, 4);
+    assert_int_equal(store.evicted, 1);
+    assert_true(has(100, 10) && !has(200, 10) && has(300, 10) && has(500, 10));
+    assert_true(store.bytes <= store.bytes_max);
+}
+
+static void a_longer_sequence_replaces_its_beginnings(void **state) {
+    (void)state;
+    add(100, 10);
+    add(100, 20);
+    assert_int_equal(store.count, 1);
+    assert_int_equal(store.evicted, 0);
+    assert_true(has(100, 20) && has(100, 10));
+}
+
+static void what_is_larger_than_all_the_room_is_dropped(void **state) {
+    (void)state;
+    int32_t token = 1;
+    struct engine_state large = {.bytes = malloc(store.bytes_max), .size = store.bytes_max};
+    prefix_store_add(&store, &token, 1, &large);
+    assert_int_equal(store.count, 0);
+    assert_int_equal(store.bytes, 0);
+}
+
+static void reserved_memory_takes_the_room_of_entries(void **state) {
+    (void)state;
+    for (int32_t i = 1; i <= 4; i++)
+        add(i * 100, 10);
+    assert_false(prefix_store_reserve(&store, store.bytes_max + 1));
+    assert_int_equal(store.count, 4);
+    assert_true(prefix_store_reserve(&store, store.bytes_max / 2));
+    assert_int_equal(store.count, 2);
+    assert_true(has(400, 10) && has(300, 10));
+    assert_true(prefix_store_reserve(&store, store.bytes_max / 2));
+    assert_false(prefix_store_reserve(&store, 1));
+    prefix_store_unreserve(&store, store.bytes_max / 2);
+    prefix_store_unreserve(&store, store.bytes_max / 2);
+    assert_int_equal(store.bytes, 0);
+    add(100, 10);
+    prefix_store_clear(&store);
+    assert_int_equal(store.count, 0);
+    assert_int_equal(store.bytes, 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(the_longest_common_beginning_is_found),     TEST(what_was_not_used_for_longest_makes_way),
+        TEST(a_longer_sequence_replaces_its_beginnings), TEST(what_is_larger_than_all_the_room_is_dropped),
+        TEST(reserved_memory_takes_the_room_of_entries),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
