@@ -1,14 +1,16 @@
 # The short face of CMakePresets.json and scripts/. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help ready-to-serve ready-to-bench setup build release serve test asan tsan cov fuzz tidy fmt fmt-check
-.PHONY: bench bench-routing bench-memory docs clean
+.PHONY: help ready-to-serve ready-to-bench ready-to-compare setup build release serve test asan tsan cov fuzz tidy fmt fmt-check
+.PHONY: bench bench-model bench-compute bench-routing bench-memory docs clean
 JOBS ?= $(shell nproc)
 TIME ?= 30
 ROUNDS ?= 7
 STREAMS ?= 10000
 REQUESTS ?= 1000000
 export MLX_JOBS := $(JOBS)
+llama_bin = $$(scripts/get-llama.sh --print-dir)/bin
+big_model = build/release/bin/bench_make_model --tokenizer models/tiny-chat-q8_0.gguf
 serve = exec build/release/bin/mlxd serve $(ARGS)
 dry_run = $(findstring n,$(firstword -$(MAKEFLAGS)))
 sources = $(shell find src tests bench scripts -name node_modules -prune -o \
@@ -73,12 +75,17 @@ fmt: ## format all C
 fmt-check: ## fail if some C is not formatted
 	@clang-format --dry-run -Werror $(sources)
 
-bench: configure-release ## measure next to llama-server of the same source: make bench ARGS="--rounds 9"
-	@scripts/setup.sh --for serve
-	@scripts/get-llama.sh --server
-	@cmake --build --preset release -j $(JOBS) --target mlxd bench
+bench: ready-to-compare ## measure next to llama-server of the same source: make bench ARGS="--rounds 9"
 	@build/release/bin/bench_throughput --mlxd build/release/bin/mlxd --model models/tiny-chat-q8_0.gguf \
-		--llama-server "$$(scripts/get-llama.sh --print-dir)/bin/llama-server" $(ARGS)
+		--llama-server "$(llama_bin)/llama-server" $(ARGS)
+
+bench-model: ready-to-compare ## make the 146M model of the next ones in the cache folder; prints its path
+	@$(big_model)
+
+bench-compute: ready-to-compare ## the same where the engine has to work, and next to the engine alone
+	@build/release/bin/bench_throughput --mlxd build/release/bin/mlxd --model "$$($(big_model))" \
+		--llama-server "$(llama_bin)/llama-server" --batched-bench "$(llama_bin)/llama-batched-bench" \
+		--clients 1,4,8,16 --slots 16 --requests 2 $(ARGS)
 
 bench-routing: ready-to-bench ## what the controller costs: picks, added latency, requests/s: make bench-routing ROUNDS=9
 	@build/release/bin/bench_routing
@@ -89,6 +96,11 @@ bench-routing: ready-to-bench ## what the controller costs: picks, added latency
 bench-memory: ready-to-bench ## what the controller needs in memory: make bench-memory REQUESTS=1000000 STREAMS=10000
 	@build/release/bin/bench_memory --mlxd build/release/bin/mlxd --nats-server "$$(PATH=$$PATH:/usr/sbin command -v nats-server)" \
 		--streams $(STREAMS) --requests $(REQUESTS)
+
+ready-to-compare: configure-release
+	@scripts/setup.sh --for serve >&2
+	@scripts/get-llama.sh --server >&2
+	@cmake --build --preset release -j $(JOBS) --target mlxd bench >&2
 
 ready-to-bench:
 	@scripts/setup.sh --for bench

@@ -14,6 +14,7 @@
 
 #include "base/attr.h"
 #include "lib/cluster.h"
+#include "lib/flags.h"
 #include "lib/http_load.h"
 #include "lib/process_memory.h"
 #include "lib/sample.h"
@@ -51,27 +52,13 @@ static void usage(void) {
 static void read_options(int argc, char **argv, struct options *o) {
     *o = (struct options){
         .nats_server = "/usr/sbin/nats-server", .streams = 10000, .step_ms = 10000, .requests = 1000000};
-    const struct {
-        const char *flag;
-        const char **text;
-        int *number;
-    } flags[] = {{"--mlxd", &o->mlxd, NULL},
-                 {"--nats-server", &o->nats_server, NULL},
-                 {"--streams", NULL, &o->streams},
-                 {"--step-ms", NULL, &o->step_ms},
-                 {"--requests", NULL, &o->requests}};
-    for (int i = 1; i < argc; i += 2) {
-        size_t f = 0;
-        while (f < ARRAY_LEN(flags) && strcmp(flags[f].flag, argv[i]) != 0)
-            f++;
-        if (f == ARRAY_LEN(flags) || i + 1 == argc)
-            usage();
-        if (flags[f].text)
-            *flags[f].text = argv[i + 1];
-        else
-            *flags[f].number = (int)strtol(argv[i + 1], NULL, 10);
-    }
-    if (!o->mlxd || o->streams < 1 || o->streams > STREAMS_MAX || o->step_ms < 1 || o->requests < PARTS)
+    const struct flag flags[] = {{"--mlxd", &o->mlxd, NULL},
+                                 {"--nats-server", &o->nats_server, NULL},
+                                 {"--streams", NULL, &o->streams},
+                                 {"--step-ms", NULL, &o->step_ms},
+                                 {"--requests", NULL, &o->requests}};
+    if (!flags_read(argc, argv, flags, ARRAY_LEN(flags)) || !o->mlxd || o->streams < 1 ||
+        o->streams > STREAMS_MAX || o->step_ms < 1 || o->requests < PARTS)
         usage();
 }
 

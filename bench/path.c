@@ -16,6 +16,7 @@
 
 #include "base/attr.h"
 #include "lib/cluster.h"
+#include "lib/flags.h"
 #include "lib/http_load.h"
 #include "lib/instant_http.h"
 #include "lib/nats_load.h"
@@ -72,26 +73,11 @@ static void usage(void) {
 
 static void read_options(int argc, char **argv, struct options *o) {
     *o = (struct options){.nats_server = "/usr/sbin/nats-server", .rounds = 7, .limit_ms = 700, .workers = 2};
-    const struct {
-        const char *flag;
-        const char **text;
-        int *number;
-    } flags[] = {{"--mlxd", &o->mlxd, NULL},         {"--nats-server", &o->nats_server, NULL},
-                 {"--nginx", &o->nginx, NULL},       {"--rounds", NULL, &o->rounds},
-                 {"--limit-ms", NULL, &o->limit_ms}, {"--workers", NULL, &o->workers}};
-    for (int i = 1; i < argc; i += 2) {
-        size_t f = 0;
-        while (f < ARRAY_LEN(flags) && strcmp(flags[f].flag, argv[i]) != 0)
-            f++;
-        if (f == ARRAY_LEN(flags) || i + 1 == argc)
-            usage();
-        if (flags[f].text)
-            *flags[f].text = argv[i + 1];
-        else
-            *flags[f].number = (int)strtol(argv[i + 1], NULL, 10);
-    }
-    if (!o->mlxd || o->rounds < 1 || o->rounds > SAMPLES_MAX || o->limit_ms < 1 || o->workers < 1 ||
-        o->workers > CLUSTER_WORKERS_MAX)
+    const struct flag flags[] = {{"--mlxd", &o->mlxd, NULL},         {"--nats-server", &o->nats_server, NULL},
+                                 {"--nginx", &o->nginx, NULL},       {"--rounds", NULL, &o->rounds},
+                                 {"--limit-ms", NULL, &o->limit_ms}, {"--workers", NULL, &o->workers}};
+    if (!flags_read(argc, argv, flags, ARRAY_LEN(flags)) || !o->mlxd || o->rounds < 1 ||
+        o->rounds > SAMPLES_MAX || o->limit_ms < 1 || o->workers < 1 || o->workers > CLUSTER_WORKERS_MAX)
         usage();
 }
 

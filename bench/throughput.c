@@ -1,218 +1,212 @@
 /* Tokens a second and time to first token of our full path (HTTP, controller, NATS, worker) next to
- * llama-server built from the same llama.cpp, with the same model, prompts and number of clients, in one run.
+ * llama-server built from the same llama.cpp, with the same model, prompts and number of clients, in one run;
+ * and next to llama-batched-bench, which runs nothing but the engine: its limit.
  *
- * The machine is noisy: each round measures both one after the other, in changing order, and what is printed
- * is the median of the rounds and of the rounds' ratios.
+ * The machine is noisy: each round measures all one after the other, in changing order, and what is printed
+ * is the median of the rounds and of the rounds' ratios. No prompt comes twice, so that nobody's prompt cache
+ * helps.
  *
- *     bench_throughput --mlxd PATH --llama-server PATH --model GGUF [--rounds N] [--requests N] [--max-tokens
- * N]
- *                      [--clients 1,8,32] [--slots N] [--context N] */
-#include <stddef.h>
+ *     bench_throughput --mlxd PATH --llama-server PATH --model GGUF [--batched-bench PATH] [--rounds N]
+ *                      [--requests N] [--max-tokens N] [--clients 1,8,32] [--slots N] [--context N]
+ *                      [--threads N] [--prompt-words N] */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/attr.h"
+#include "lib/batched_bench.h"
+#include "lib/compare.h"
+#include "lib/flags.h"
 #include "lib/load.h"
-#include "lib/process.h"
+#include "lib/scratch.h"
+#include "lib/server.h"
+#include "lib/words.h"
 
-enum { ROUNDS_MAX = 32, LEVELS_MAX = 8 };
+enum { LEVELS_MAX = 8, LIMIT_MS = 10 * 60 * 1000 };
 
 struct options {
     const char *mlxd;
     const char *llama_server;
+    const char *batched_bench; /* NULL: left out */
     const char *model;
-    const char *log_dir;
+    const char *levels;
     int rounds;
-    int requests; /* for one client; more clients send more */
+    int requests; /* of each client */
     int max_tokens;
     int slots;
     int context; /* tokens for each slot */
     int threads; /* 0: each server's own default */
+    int prompt_words;
     int clients[LEVELS_MAX];
     int level_count;
 };
 
-struct server {
-    const char *name;
-    struct process process;
-    int port;
-    const char *model_name;
-};
-
-struct sample {
+struct figures {
     double tokens_per_s, first_p50_ms, first_p99_ms;
+    int prompt_tokens; /* of a request, on average */
 };
 
-static const char *const prompts[] = {
-    "Tell me a story about a fox.",    "Tell me a story about a dog.",   "Tell me a story about a bird.",
-    "Tell me a story about a cat.",    "Tell me a story about a bear.",  "Tell me a story about a mouse.",
-    "Tell me a story about a rabbit.", "Tell me a story about an owl.",  "Tell me a story about a wolf.",
-    "Tell me a story about a horse.",  "Tell me a story about a fish.",  "Tell me a story about a frog.",
-    "Tell me a story about a lion.",   "Tell me a story about a tiger.", "Tell me a story about a duck.",
-    "Tell me a story about a turtle.",
+struct requests {
+    const struct options *options;
+    int left;
+    uint64_t seed; /* of the next prompt */
 };
 
-static int parse_levels(const char *text, int *out) {
-    int count = 0;
-    char *end = NULL;
-    for (const char *at = text; *at && count < LEVELS_MAX; at = *end ? end + 1 : end)
-        out[count++] = (int)strtol(at, &end, 10);
-    return count;
-}
+static const char *const animals[] = {"fox",  "dog",   "bird", "cat",  "bear", "mouse", "rabbit", "owl",
+                                      "wolf", "horse", "fish", "frog", "lion", "tiger", "duck",   "turtle"};
 
 static void usage(void) {
-    fprintf(
-        stderr,
-        "usage: bench_throughput --mlxd PATH --llama-server PATH --model GGUF [--rounds N] [--requests N]\n"
-        "       [--max-tokens N] [--clients 1,8,32] [--slots N] [--context N] [--threads N] [--logs DIR]\n");
+    fprintf(stderr,
+            "usage: bench_throughput --mlxd PATH --llama-server PATH --model GGUF [--batched-bench PATH]\n"
+            "       [--rounds 1..%d] [--requests N] [--max-tokens N] [--clients 1,8,32] [--slots N]\n"
+            "       [--context N] [--threads N] [--prompt-words N]\n",
+            SAMPLES_MAX);
     exit(2);
 }
 
-static void read_options(int argc, char **argv, struct options *o) {
-    *o = (struct options){.log_dir = "/tmp",
-                          .rounds = 5,
-                          .requests = 12,
-                          .max_tokens = 128,
-                          .slots = 32,
-                          .context = 512,
-                          .clients = {1, 8, 32},
-                          .level_count = 3};
-    for (int i = 1; i + 1 < argc; i += 2) {
-        const char *name = argv[i], *value = argv[i + 1];
-        const struct {
-            const char *flag;
-            const char **text;
-            int *number;
-        } flags[] = {{"--mlxd", &o->mlxd, NULL},       {"--llama-server", &o->llama_server, NULL},
-                     {"--model", &o->model, NULL},     {"--logs", &o->log_dir, NULL},
-                     {"--rounds", NULL, &o->rounds},   {"--requests", NULL, &o->requests},
-                     {"--slots", NULL, &o->slots},     {"--max-tokens", NULL, &o->max_tokens},
-                     {"--context", NULL, &o->context}, {"--threads", NULL, &o->threads}};
-        size_t f = 0;
-        while (f < ARRAY_LEN(flags) && strcmp(flags[f].flag, name) != 0)
-            f++;
-        if (f < ARRAY_LEN(flags) && flags[f].text)
-            *flags[f].text = value;
-        else if (f < ARRAY_LEN(flags))
-            *flags[f].number = (int)strtol(value, NULL, 10);
-        else if (strcmp(name, "--clients") == 0)
-            o->level_count = parse_levels(value, o->clients);
-        else
+static void read_levels(struct options *o) {
+    char *end = NULL;
+    for (const char *at = o->levels; *at; at = *end == ',' ? end + 1 : end) {
+        long clients = strtol(at, &end, 10);
+        if (end == at || clients < 1 || clients > LOAD_CLIENTS_MAX || o->level_count == LEVELS_MAX)
             usage();
+        o->clients[o->level_count++] = (int)clients;
     }
-    if (!o->mlxd || !o->llama_server || !o->model || o->rounds < 1 || o->rounds > ROUNDS_MAX || argc % 2 == 0)
+}
+
+static void read_options(int argc, char **argv, struct options *o) {
+    *o = (struct options){
+        .levels = "1,8,32", .rounds = 5, .requests = 6, .max_tokens = 128, .slots = 32, .context = 512};
+    const struct flag flags[] = {{"--mlxd", &o->mlxd, NULL},
+                                 {"--llama-server", &o->llama_server, NULL},
+                                 {"--batched-bench", &o->batched_bench, NULL},
+                                 {"--model", &o->model, NULL},
+                                 {"--clients", &o->levels, NULL},
+                                 {"--rounds", NULL, &o->rounds},
+                                 {"--requests", NULL, &o->requests},
+                                 {"--slots", NULL, &o->slots},
+                                 {"--max-tokens", NULL, &o->max_tokens},
+                                 {"--context", NULL, &o->context},
+                                 {"--threads", NULL, &o->threads},
+                                 {"--prompt-words", NULL, &o->prompt_words}};
+    if (!flags_read(argc, argv, flags, ARRAY_LEN(flags)) || !o->mlxd || !o->llama_server || !o->model ||
+        o->rounds < 1 || o->rounds > SAMPLES_MAX || o->requests < 1 || o->slots < 1)
         usage();
+    read_levels(o);
 }
 
-static void start_ours(const struct options *o, struct server *server) {
-    char port[16], slots[16], context[16], threads[16], model[4096], log[4096];
-    server->name = "mlxd";
-    server->model_name = "bench";
-    server->port = process_free_port();
-    snprintf(port, sizeof(port), "%d", server->port);
-    snprintf(slots, sizeof(slots), "%d", o->slots);
-    snprintf(context, sizeof(context), "%d", o->context);
-    snprintf(threads, sizeof(threads), "%d", o->threads);
-    snprintf(model, sizeof(model), "bench=%s", o->model);
-    snprintf(log, sizeof(log), "%s/bench-mlxd.log", o->log_dir);
-    const char *argv[] = {
-        o->mlxd, "serve",     "--port", port, "--model", model, "--max-batch-size", slots, "--context-tokens",
-        context, "--threads", threads,  NULL};
-    process_start(&server->process, server->name, log, argv);
-    process_wait_ready(&server->process, server->port, "/health/ready", 120, log);
+/* The number comes first, so that no two prompts have a beginning in common but the template's. */
+static bool next_request(void *arg, int client, struct buf *body) {
+    struct requests *requests = arg;
+    const struct options *o = requests->options;
+    (void)client;
+    if (requests->left == 0)
+        return false;
+    requests->left--;
+    buf_printf(
+        body,
+        "{\"model\":\"" SERVER_MODEL "\",\"temperature\":0,\"max_tokens\":%d,\"stream\":true,"
+        "\"stream_options\":{\"include_usage\":true},\"messages\":[{\"role\":\"user\",\"content\":\"%llu: ",
+        o->max_tokens, (unsigned long long)requests->seed);
+    words_append(body, requests->seed, o->prompt_words);
+    buf_printf(body, "Tell me a story about a %s.\"}]}", animals[requests->seed % ARRAY_LEN(animals)]);
+    requests->seed++;
+    return true;
 }
 
-static void start_peer(const struct options *o, struct server *server) {
-    char port[16], slots[16], context[16], threads[16], log[4096];
-    server->name = "llama-server";
-    server->model_name = "bench";
-    server->port = process_free_port();
-    snprintf(port, sizeof(port), "%d", server->port);
-    snprintf(slots, sizeof(slots), "%d", o->slots);
-    snprintf(context, sizeof(context), "%d", o->context * o->slots);
-    snprintf(threads, sizeof(threads), "%d", o->threads ? o->threads : -1);
-    snprintf(log, sizeof(log), "%s/bench-llama-server.log", o->log_dir);
-    const char *argv[] = {o->llama_server, "--host",  "127.0.0.1", "--port",  port,    "-m",
-                          o->model,        "-np",     slots,       "-c",      context, "-t",
-                          threads,         "--alias", "bench",     "--jinja", NULL};
-    process_start(&server->process, server->name, log, argv);
-    process_wait_ready(&server->process, server->port, "/health", 120, log);
-}
-
-static struct sample measure(const struct options *o, const struct server *server, int clients) {
-    struct load_options load = {.port = server->port,
-                                .clients = clients,
-                                .requests = o->requests * (clients < 4 ? 1 : clients / 2),
-                                .model = server->model_name,
-                                .prompts = prompts,
-                                .prompt_count = (int)ARRAY_LEN(prompts),
-                                .max_tokens = o->max_tokens};
+static struct figures measure(const struct options *o, const struct server *server, int clients,
+                              uint64_t seed) {
     struct load_result result;
+    struct requests requests = {.options = o, .left = o->requests * clients, .seed = seed};
+    const struct load_options load = {.port = server->port,
+                                      .clients = clients,
+                                      .limit_ms = LIMIT_MS,
+                                      .next = next_request,
+                                      .arg = &requests};
     load_run(&load, &result);
-    if (result.errors)
-        printf("  %s: %llu of %llu requests failed\n", server->name, (unsigned long long)result.errors,
-               (unsigned long long)result.requests);
-    return (struct sample){.tokens_per_s = (double)result.tokens / result.seconds,
-                           .first_p50_ms = (double)hist_percentile(&result.first_us, 50) / 1000,
-                           .first_p99_ms = (double)hist_percentile(&result.first_us, 99) / 1000};
-}
-
-static int compare_doubles(const void *a, const void *b) {
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
-static double median(double *values, int count) {
-    qsort(values, (size_t)count, sizeof(*values), compare_doubles);
-    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
-}
-
-/* The medians of one figure: ours, theirs, and of the rounds' ratios. */
-static void print_figure(const char *what, const struct sample *ours, const struct sample *theirs, int rounds,
-                         size_t offset) {
-    double a[ROUNDS_MAX], b[ROUNDS_MAX], ratio[ROUNDS_MAX];
-    for (int i = 0; i < rounds; i++) {
-        a[i] = *(const double *)((const char *)&ours[i] + offset);
-        b[i] = *(const double *)((const char *)&theirs[i] + offset);
-        ratio[i] = a[i] / b[i];
+    if (result.errors) {
+        fprintf(stderr, "%s: %llu of %llu requests failed\n", server->name, (unsigned long long)result.errors,
+                (unsigned long long)result.requests);
+        exit(1);
     }
-    printf("  %-18s %10.1f %14.1f %8.2f\n", what, median(a, rounds), median(b, rounds),
-           median(ratio, rounds));
+    return (struct figures){.tokens_per_s = (double)result.tokens / result.seconds,
+                            .first_p50_ms = (double)hist_percentile(&result.first_us, 50) / 1000,
+                            .first_p99_ms = (double)hist_percentile(&result.first_us, 99) / 1000,
+                            .prompt_tokens = (int)(result.prompt_tokens / result.requests)};
 }
 
-static void compare_at(const struct options *o, const struct server *ours, const struct server *theirs,
-                       int clients) {
-    struct sample a[ROUNDS_MAX], b[ROUNDS_MAX];
-    measure(o, ours, clients); /* warm up both */
-    measure(o, theirs, clients);
+static struct figures measure_engine(const struct options *o, const struct scratch *scratch, int clients,
+                                     int prompt_tokens) {
+    const struct batched_bench_options options = {.program = o->batched_bench,
+                                                  .model = o->model,
+                                                  .log_dir = scratch->path,
+                                                  .sequences = clients < o->slots ? clients : o->slots,
+                                                  .prompt_tokens = prompt_tokens,
+                                                  .reply_tokens = o->max_tokens,
+                                                  .cells = o->slots * o->context,
+                                                  .threads = o->threads};
+    return (struct figures){.tokens_per_s = batched_bench_run(&options)};
+}
+
+static void print_level(const struct options *o, int clients, const struct figures *ours,
+                        const struct figures *theirs, const struct figures *engine) {
+    char head[32];
+    size_t size = sizeof(*ours);
+    snprintf(head, sizeof(head), "%d client%s", clients, clients == 1 ? "" : "s");
+    compare_print_head(head, "mlxd", "llama-server");
+    compare_print("tokens/s", &ours->tokens_per_s, &theirs->tokens_per_s, size, o->rounds);
+    compare_print("first token p50 ms", &ours->first_p50_ms, &theirs->first_p50_ms, size, o->rounds);
+    compare_print("first token p99 ms", &ours->first_p99_ms, &theirs->first_p99_ms, size, o->rounds);
+    if (!o->batched_bench)
+        return;
+    compare_print_head("", "mlxd", "batched-bench");
+    compare_print("tokens/s", &ours->tokens_per_s, &engine->tokens_per_s, size, o->rounds);
+}
+
+static void compare_at(const struct options *o, const struct scratch *scratch, const struct server *ours,
+                       const struct server *theirs, int clients) {
+    struct figures a[SAMPLES_MAX], b[SAMPLES_MAX], engine[SAMPLES_MAX] = {0};
+    uint64_t step = (uint64_t)o->requests * (uint64_t)clients;
+    uint64_t seed = (uint64_t)clients * 1000000;
+    measure(o, ours, clients, seed); /* warm up both */
+    measure(o, theirs, clients, seed);
     for (int round = 0; round < o->rounds; round++) {
+        seed += step;
         if (round % 2 == 0)
-            a[round] = measure(o, ours, clients);
-        b[round] = measure(o, theirs, clients);
+            a[round] = measure(o, ours, clients, seed);
+        b[round] = measure(o, theirs, clients, seed);
         if (round % 2 == 1)
-            a[round] = measure(o, ours, clients);
-        fprintf(stderr, "  round %d, %d clients: %.0f and %.0f tokens/s\n", round + 1, clients,
-                a[round].tokens_per_s, b[round].tokens_per_s);
+            a[round] = measure(o, ours, clients, seed);
+        if (o->batched_bench)
+            engine[round] = measure_engine(o, scratch, clients, a[round].prompt_tokens);
+        fprintf(stderr, "  round %d, %d clients: %.0f and %.0f tokens/s; the engine alone %.0f\n", round + 1,
+                clients, a[round].tokens_per_s, b[round].tokens_per_s, engine[round].tokens_per_s);
     }
-    printf("%d client%s             mlxd   llama-server    ratio\n", clients, clients == 1 ? " " : "s");
-    print_figure("tokens/s", a, b, o->rounds, offsetof(struct sample, tokens_per_s));
-    print_figure("first token p50 ms", a, b, o->rounds, offsetof(struct sample, first_p50_ms));
-    print_figure("first token p99 ms", a, b, o->rounds, offsetof(struct sample, first_p99_ms));
-    fflush(stdout);
+    print_level(o, clients, a, b, engine);
 }
 
 int main(int argc, char **argv) {
-    struct options options;
-    struct server ours = {0}, theirs = {0};
-    read_options(argc, argv, &options);
-    start_ours(&options, &ours);
-    start_peer(&options, &theirs);
-    printf("%s, %d slots of %d tokens, up to %d tokens a reply, median of %d rounds\n", options.model,
-           options.slots, options.context, options.max_tokens, options.rounds);
-    for (int i = 0; i < options.level_count; i++)
-        compare_at(&options, &ours, &theirs, options.clients[i]);
-    process_stop(&ours.process);
-    process_stop(&theirs.process);
+    struct options o;
+    struct scratch scratch;
+    struct server ours, theirs;
+    read_options(argc, argv, &o);
+    scratch_make(&scratch);
+    const struct server_options mlxd = {.program = o.mlxd,
+                                        .model = o.model,
+                                        .log_dir = scratch.path,
+                                        .slots = o.slots,
+                                        .context_tokens = o.context,
+                                        .threads = o.threads};
+    struct server_options llama = mlxd;
+    llama.program = o.llama_server;
+    server_start_mlxd(&ours, "mlxd", &mlxd);
+    server_start_llama(&theirs, "llama-server", &llama);
+    printf("%s, %d slots of %d tokens, up to %d tokens a reply, median of %d rounds\n", o.model, o.slots,
+           o.context, o.max_tokens, o.rounds);
+    for (int i = 0; i < o.level_count; i++)
+        compare_at(&o, &scratch, &ours, &theirs, o.clients[i]);
+    server_stop(&ours);
+    server_stop(&theirs);
+    scratch_remove(&scratch);
     return 0;
 }

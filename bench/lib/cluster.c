@@ -1,24 +1,10 @@
 #include "lib/cluster.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
-enum { ARGS_MAX = 48, READY_S = 60 };
+#include "lib/arguments.h"
 
-struct arguments {
-    const char *list[ARGS_MAX];
-    size_t count;
-};
-
-static void add(struct arguments *arguments, const char *const *more) {
-    for (; more && *more; more++) {
-        if (arguments->count == ARGS_MAX - 1) {
-            fprintf(stderr, "cluster: more than %d arguments\n", ARGS_MAX - 1);
-            exit(2);
-        }
-        arguments->list[arguments->count++] = *more;
-    }
-}
+enum { READY_S = 60 };
 
 static void log_path(char *out, const struct cluster_options *options, const char *name) {
     snprintf(out, CLUSTER_PATH_MAX, "%s/%s.log", options->log_dir, name);
@@ -39,9 +25,10 @@ static void start_worker(struct cluster *cluster, const struct cluster_options *
     struct arguments arguments = {0};
     snprintf(name, sizeof(name), "worker-%d", number);
     log_path(log, options, name);
-    add(&arguments, (const char *const[]){options->mlxd, "worker", "--nats", cluster->nats_url, "--worker-id",
-                                          name, "--engine", "fake", "--model", "bench", NULL});
-    add(&arguments, options->worker_flags);
+    arguments_add(&arguments,
+                  (const char *const[]){options->mlxd, "worker", "--nats", cluster->nats_url, "--worker-id",
+                                        name, "--engine", "fake", "--model", "bench", NULL});
+    arguments_add(&arguments, options->worker_flags);
     process_start(&cluster->workers[number], "worker", log, arguments.list);
 }
 
@@ -52,9 +39,9 @@ static void start_controller(struct cluster *cluster, const struct cluster_optio
     snprintf(port, sizeof(port), "%d", cluster->http_port);
     snprintf(ready, sizeof(ready), "\"workersReady\":%d", options->workers);
     log_path(log, options, "controller");
-    add(&arguments, (const char *const[]){options->mlxd, "controller", "--nats", cluster->nats_url, "--port",
-                                          port, NULL});
-    add(&arguments, options->controller_flags);
+    arguments_add(&arguments, (const char *const[]){options->mlxd, "controller", "--nats", cluster->nats_url,
+                                                    "--port", port, NULL});
+    arguments_add(&arguments, options->controller_flags);
     process_start(&cluster->controller, "controller", log, arguments.list);
     process_wait_reply(&cluster->controller, cluster->http_port, "/health/ready", ready, READY_S, log);
 }

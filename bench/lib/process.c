@@ -103,6 +103,18 @@ void process_wait_ready(struct process *process, int port, const char *path, int
     process_wait_reply(process, port, path, "", limit_s, log_path);
 }
 
+int process_wait_end(struct process *process, int limit_s) {
+    int status;
+    for (int64_t end = clock_ms() + limit_s * 1000; clock_ms() < end; clock_sleep_us(10 * 1000)) {
+        if (waitpid(process->pid, &status, WNOHANG) == process->pid) {
+            process->pid = 0;
+            return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+        }
+    }
+    process_stop(process);
+    return -1;
+}
+
 void process_stop(struct process *process) {
     if (!process->pid)
         return;

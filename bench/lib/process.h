@@ -20,6 +20,9 @@ void process_wait_reply(struct process *process, int port, const char *path, con
                         const char *log_path);
 /* Runs fn(arg), which does not return, in a child process; it gets SIGTERM when this program dies. */
 void process_fork(struct process *process, const char *name, void (*fn)(void *arg), void *arg);
+/* Waits for its own end: what it exits with; -1 after a signal, or when `limit_s` has passed, which ends it.
+ */
+int process_wait_end(struct process *process, int limit_s);
 /* SIGTERM, then SIGKILL after 10 s. */
 void process_stop(struct process *process);
 /* A loopback port that was free a moment ago. */
