@@ -221,6 +221,22 @@ static uint64_t expired_on(const struct registry_worker *worker) {
     return (uint64_t)worker->info.load.queue.expired;
 }
 
+static uint64_t memory_level_of(const struct registry_worker *worker) {
+    return worker->info.resources.level;
+}
+static uint64_t memory_used_by(const struct registry_worker *worker) {
+    return (uint64_t)worker->info.resources.memory_used;
+}
+static uint64_t soft_limit_of(const struct registry_worker *worker) {
+    return (uint64_t)worker->info.resources.soft_limit;
+}
+static uint64_t hard_limit_of(const struct registry_worker *worker) {
+    return (uint64_t)worker->info.resources.hard_limit;
+}
+static uint64_t refused_by(const struct registry_worker *worker) {
+    return (uint64_t)worker->info.resources.refused;
+}
+
 static void expose_workers(struct buf *out, const struct registry *registry) {
     static const struct {
         const char *name, *type, *help;
@@ -242,6 +258,19 @@ static void expose_workers(struct buf *out, const struct registry *registry) {
          "Jobs of all controllers that gave way in its full queue to others of higher priority.", evicted_by},
         {"mlx_controller_worker_queue_expired_total", "counter",
          "Jobs of all controllers whose time was over while they waited in its queue.", expired_on},
+        {"mlx_controller_worker_memory_level", "gauge",
+         "How short of memory the worker is: 0 not, 1 refuses jobs of low priority, 2 refuses all.",
+         memory_level_of},
+        {"mlx_controller_worker_memory_used_bytes", "gauge",
+         "What is nearest to its limit, or over it: the worker's own memory, its control group's or the "
+         "machine's.",
+         memory_used_by},
+        {"mlx_controller_worker_memory_soft_limit_bytes", "gauge",
+         "From which on the worker refuses jobs of low priority.", soft_limit_of},
+        {"mlx_controller_worker_memory_hard_limit_bytes", "gauge",
+         "From which on the worker refuses all new jobs.", hard_limit_of},
+        {"mlx_controller_worker_memory_refused_total", "counter",
+         "Jobs of all controllers that the worker refused because it was short of memory.", refused_by},
     };
     expose_worker_states(out, registry);
     for (size_t m = 0; m < ARRAY_LEN(metrics) && registry->count > 0; m++) {
