@@ -58,6 +58,8 @@ enum outcome {
     X(CIRCUIT_BREAKER_OPEN, 503, "server_error", false, NEUTRAL,                                             \
       "all workers with the model have failed too often lately")                                             \
     X(WORKER_OVERLOADED, 503, "server_error", true, NEUTRAL, "the worker's queue is full")                   \
+    X(RESOURCE_LIMIT_EXCEEDED, 503, "server_error", true, NEUTRAL,                                           \
+      "the worker is short of memory, and takes no new jobs, or none of low priority")                       \
     X(WORKER_DRAINING, 503, "server_error", true, NEUTRAL,                                                   \
       "the worker is about to stop and takes no new work")                                                   \
     X(CONTROLLER_DRAINING, 503, "server_error", false, NEUTRAL, "the controller is about to stop")           \

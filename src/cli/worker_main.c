@@ -49,6 +49,7 @@ static enum status run(struct worker_node *self, struct error *error) {
         .loop = node->loop,
         .transport = node->transport,
         .engine_ops = find_engine(&node->config),
+        .system_root = "",
         .checker = node->config.worker.engine == ENGINE_KIND_FAKE ? NULL : "/proc/self/exe"};
     self->worker = worker_new(&env, error);
     if (!self->worker)

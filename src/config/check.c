@@ -53,6 +53,20 @@ static enum status check_worker(const struct config *config, struct error *error
     return STATUS_OK;
 }
 
+static enum status check_limits(const struct config *config, struct error *error) {
+    int64_t max_mb = config->worker.limits.max_memory_mb;
+    int64_t critical_mb = config->worker.limits.critical_memory_mb;
+    if (critical_mb > 0 && critical_mb < max_mb)
+        return REFUSE("cluster.worker.resource_limits.critical_memory_mb",
+                      "must not be less than max_memory_mb, %lld; or 0, then it follows from that",
+                      (long long)max_mb);
+    int64_t max_percent = config->worker.limits.max_memory_percent;
+    if (config->worker.limits.critical_memory_percent < max_percent)
+        return REFUSE("cluster.worker.resource_limits.critical_memory_percent",
+                      "must not be less than max_memory_percent, %lld", (long long)max_percent);
+    return STATUS_OK;
+}
+
 /* Whether a part of a file name between '-' or '.' tells how weights are stored: q8_0, Q4_K_M, IQ2_XXS, f16.
  */
 static bool is_quantization(const char *part) {
@@ -165,6 +179,8 @@ enum status config_check(struct config *config, struct error *error) {
         status = check_times(config, error);
     if (status == STATUS_OK)
         status = check_worker(config, error);
+    if (status == STATUS_OK)
+        status = check_limits(config, error);
     if (status == STATUS_OK)
         status = check_expected(config, error);
     if (status == STATUS_OK)

@@ -137,6 +137,16 @@ struct config {
         int64_t priority_levels;
         bool reject_when_full;
         int64_t aging_ms;
+        struct {
+            int64_t max_memory_mb; /* MiB; 0: follows from the next one, or there is none */
+            int64_t critical_memory_mb;
+            int64_t max_memory_percent;
+            int64_t critical_memory_percent;
+            int64_t pressure_some_percent; /* 0: not looked at */
+            int64_t pressure_full_percent;
+            int64_t check_interval_ms;
+            int64_t recover_after_ms;
+        } limits;
         int64_t drain_timeout_ms;
         int64_t fake_step_us;
         int64_t fake_prompt_token_us;

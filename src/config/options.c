@@ -162,7 +162,8 @@ const struct option option_table[] = {
         "most so "
         "many tokens; each takes four bytes here. 0: it ends with an error."),
     LIST("cluster.requestRouting.retry.retryOnErrors", "retry-on-errors", routing.retry.on_errors,
-         "ENGINE_ERROR,MODEL_LOAD_FAILED,PROTOCOL_ERROR,WORKER_OVERLOADED,WORKER_DRAINING,MODEL_NOT_LOADED,"
+         "ENGINE_ERROR,MODEL_LOAD_FAILED,PROTOCOL_ERROR,WORKER_OVERLOADED,RESOURCE_LIMIT_EXCEEDED,"
+         "WORKER_DRAINING,MODEL_NOT_LOADED,"
          "WORKER_UNAVAILABLE,WORKER_OFFLINE,NATS_ERROR,WORKER_TIMEOUT",
          64, retryable_names, "Ways for a try to fail after which another worker is tried."),
 
@@ -288,6 +289,35 @@ const struct option option_table[] = {
         "gives way and is sent elsewhere."),
     INT("cluster.worker.request_queue.aging_ms", "aging-ms", 0, worker.aging_ms, "10000", 100, HOUR, "ms",
         "A job that has waited so long counts one level higher, with twice that two, and so on."),
+    INT("cluster.worker.resource_limits.max_memory_mb", "max-memory-mb", 0, worker.limits.max_memory_mb, "0",
+        0, 1 << 24, "MiB",
+        "The worker's own memory from which on it refuses jobs of low priority. Model weights that are "
+        "mapped "
+        "from their files do not count, the KV cache does. 0: what follows from critical_memory_mb; without "
+        "that one none but those of the control group and the machine."),
+    INT("cluster.worker.resource_limits.critical_memory_mb", "critical-memory-mb", 0,
+        worker.limits.critical_memory_mb, "0", 0, 1 << 24, "MiB",
+        "The worker's own memory from which on it refuses all new jobs. 0: what follows from max_memory_mb."),
+    INT("cluster.worker.resource_limits.max_memory_percent", "max-memory-percent", 0,
+        worker.limits.max_memory_percent, "85", 1, 100, "%",
+        "Share of the control group's limit, and of the machine's memory, from which on the worker refuses "
+        "jobs of low priority, whoever uses it."),
+    INT("cluster.worker.resource_limits.critical_memory_percent", "critical-memory-percent", 0,
+        worker.limits.critical_memory_percent, "93", 1, 100, "%",
+        "The share from which on it refuses all new jobs."),
+    INT("cluster.worker.resource_limits.pressure_some_percent", "pressure-some-percent", 0,
+        worker.limits.pressure_some_percent, "10", 0, 100, "%",
+        "Jobs of low priority are refused when some task waited for memory for so much of the last 10 s "
+        "(PSI). 0: that is not looked at."),
+    INT("cluster.worker.resource_limits.pressure_full_percent", "pressure-full-percent", 0,
+        worker.limits.pressure_full_percent, "5", 0, 100, "%",
+        "All new jobs are refused when all tasks at once waited for so much of them. 0: that is not looked "
+        "at."),
+    INT("cluster.worker.resource_limits.check_interval_ms", "check-interval-ms", 0,
+        worker.limits.check_interval_ms, "1000", 10, MINUTE, "ms", "How often the worker looks."),
+    INT("cluster.worker.resource_limits.recover_after_ms", "recover-after-ms", 0,
+        worker.limits.recover_after_ms, "5000", 0, HOUR, "ms",
+        "It takes such jobs again when it has been below the limits by a margin for so long."),
     INT("cluster.worker.fake.step_us", "fake-step-us", 0, worker.fake_step_us, "1000", 0, 60000000, "us",
         "Time of one step of the fake engine."),
     INT("cluster.worker.fake.prompt_token_us", "fake-prompt-token-us", 0, worker.fake_prompt_token_us, "0", 0,
@@ -327,6 +357,7 @@ const struct option_section option_sections[] = {
     {"cluster.worker.prefix_cache", "What is computed once and used again."},
     {"cluster.worker.continuous_batching", "Sequences share each step of the engine."},
     {"cluster.worker.request_queue", "Where jobs wait for a place in the batch."},
+    {"cluster.worker.resource_limits", "From when on a worker that is short of memory refuses jobs."},
     {"cluster.worker.fake", "The engine without a model."},
     {"cluster.serve", "`mlxd serve`: all of it on one machine."},
 };

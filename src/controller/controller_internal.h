@@ -160,6 +160,10 @@ void controller_suspect(struct controller *controller, const struct lease *lease
 /* The worker of this lease refused a job because it is full: it gets nothing until about its next heartbeat.
  */
 void controller_note_busy(struct controller *controller, const struct lease *lease);
+/* It refused a job of that priority because it is short of memory: no more of those until its next heartbeat.
+ */
+void controller_note_short_of_memory(struct controller *controller, const struct lease *lease,
+                                     enum chat_priority priority);
 
 /* controller.c: `walk` is the caller's until controller_walk_next has returned NULL. */
 void controller_walk_begin(struct controller *controller, struct request_walk *walk);

@@ -89,6 +89,13 @@ void controller_note_busy(struct controller *controller, const struct lease *lea
     registry_note_busy(worker, clock_ms() + busy_ms);
 }
 
+void controller_note_short_of_memory(struct controller *controller, const struct lease *lease,
+                                     enum chat_priority priority) {
+    struct registry_worker *worker = registry_find(&controller->registry, lease->worker_id);
+    if (worker && worker->generation == lease->generation)
+        registry_note_short_of_memory(worker, priority);
+}
+
 void controller_note_malformed(struct controller *controller, const char *subject,
                                const struct error *error) {
     controller->stats.malformed_messages++;

@@ -233,6 +233,21 @@ static uint64_t parked_on(const struct registry_worker *worker) {
 static uint64_t handed_back_by(const struct registry_worker *worker) {
     return worker->info.load.handed_back;
 }
+static uint64_t memory_level_of(const struct registry_worker *worker) {
+    return worker->info.resources.level;
+}
+static uint64_t memory_used_by(const struct registry_worker *worker) {
+    return (uint64_t)worker->info.resources.memory_used;
+}
+static uint64_t soft_limit_of(const struct registry_worker *worker) {
+    return (uint64_t)worker->info.resources.soft_limit;
+}
+static uint64_t hard_limit_of(const struct registry_worker *worker) {
+    return (uint64_t)worker->info.resources.hard_limit;
+}
+static uint64_t refused_by(const struct registry_worker *worker) {
+    return (uint64_t)worker->info.resources.refused;
+}
 
 static void expose_workers(struct buf *out, const struct registry *registry) {
     static const struct {
@@ -263,6 +278,19 @@ static void expose_workers(struct buf *out, const struct registry *registry) {
          "Jobs of all controllers in the worker's memory because its KV cache is full.", parked_on},
         {"mlx_controller_worker_handed_back_total", "counter",
          "Jobs of all controllers given back because its KV cache was full.", handed_back_by},
+        {"mlx_controller_worker_memory_level", "gauge",
+         "How short of memory the worker is: 0 not, 1 refuses jobs of low priority, 2 refuses all.",
+         memory_level_of},
+        {"mlx_controller_worker_memory_used_bytes", "gauge",
+         "What is nearest to its limit, or over it: the worker's own memory, its control group's or the "
+         "machine's.",
+         memory_used_by},
+        {"mlx_controller_worker_memory_soft_limit_bytes", "gauge",
+         "From which on the worker refuses jobs of low priority.", soft_limit_of},
+        {"mlx_controller_worker_memory_hard_limit_bytes", "gauge",
+         "From which on the worker refuses all new jobs.", hard_limit_of},
+        {"mlx_controller_worker_memory_refused_total", "counter",
+         "Jobs of all controllers that the worker refused because it was short of memory.", refused_by},
     };
     expose_worker_states(out, registry);
     for (size_t m = 0; m < ARRAY_LEN(metrics) && registry->count > 0; m++) {

@@ -129,6 +129,7 @@ static bool is_due(struct registry_worker *worker, size_t index, int64_t now_ms)
     struct worker_model *model = &worker->models[index];
     struct guard guard = worker_guard(worker, model);
     return worker->info.models[index].state == MODEL_READY && !model->full &&
+           resource_level_admits(worker->gauge->resources, CHAT_PRIORITY_LOW) &&
            now_ms >= model->probe_after_ms && registry_busy_ms(worker, now_ms) == 0 &&
            guard_peek(&guard, now_ms) == BREAKER_PROBE;
 }

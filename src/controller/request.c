@@ -183,7 +183,8 @@ static int64_t wait_limit_ms(const struct request *request, enum status why) {
     const struct route_census *census = &request->decision.census;
     if (census->excluded > 0 && census->excluded + census->unskilled == census->serving)
         return 0; /* all that could were tried */
-    if (why == STATUS_WORKER_OVERLOADED || (why == STATUS_NO_WORKERS_AVAILABLE && census->loading > 0))
+    if (why == STATUS_WORKER_OVERLOADED || why == STATUS_RESOURCE_LIMIT_EXCEEDED ||
+        (why == STATUS_NO_WORKERS_AVAILABLE && census->loading > 0))
         return config->routing.queue.timeout_ms;
     bool nobody = why == STATUS_NO_WORKERS_AVAILABLE || why == STATUS_NO_HEALTHY_WORKERS ||
                   why == STATUS_CIRCUIT_BREAKER_OPEN || why == STATUS_NATS_ERROR;
@@ -365,12 +366,16 @@ static void note_try(struct request *request) {
     tried->duration_ms = clock_ms() - request->try_begun_ms;
 }
 
-/* A worker that is full is full for everybody, one where nobody listens is suspect until it is heard again:
- * both may take this very request later. What else broke the try may break the next one there. */
+/* A worker that is full is full for everybody, one that is short of memory for all of that priority, one
+ * where nobody listens is suspect until it is heard again: all may take this very request later. What else
+ * broke the try may break the next one there. */
 static void exclude_worker(struct request *request, enum status status) {
     if (status == STATUS_WORKER_OVERLOADED) {
         request->refusals++;
         controller_note_busy(request->controller, &request->lease);
+    } else if (status == STATUS_RESOURCE_LIMIT_EXCEEDED) {
+        request->refusals++;
+        controller_note_short_of_memory(request->controller, &request->lease, request->chat.priority);
     } else if (status == STATUS_WORKER_UNAVAILABLE) {
         request->refusals++;
     } else if (status != STATUS_NATS_ERROR) { /* that was our own link, not the worker */
@@ -383,7 +388,7 @@ static void exclude_worker(struct request *request, enum status status) {
 static bool may_retry(struct request *request) {
     enum status status = request->failure.status;
     if (status == STATUS_WORKER_OFFLINE || status == STATUS_WORKER_UNAVAILABLE ||
-        status == STATUS_WORKER_OVERLOADED ||
+        status == STATUS_WORKER_OVERLOADED || status == STATUS_RESOURCE_LIMIT_EXCEEDED ||
         retry_budget_withdraw(&request->controller->retry_budget, clock_ms()))
         return true;
     log_warn("retry suppressed: the budget is spent", F_STR("request", request->id));
@@ -406,7 +411,8 @@ enum request_event request_act_judge(struct request *request) {
     blame_own_link(request);
     enum status status = request->failure.status;
     /* Refusals are many when a cluster is full; metrics count them. */
-    enum log_level level = status == STATUS_WORKER_OVERLOADED ? LOG_DEBUG : LOG_WARN;
+    bool refused = status == STATUS_WORKER_OVERLOADED || status == STATUS_RESOURCE_LIMIT_EXCEEDED;
+    enum log_level level = refused ? LOG_DEBUG : LOG_WARN;
     LOG_AT(level, "try failed", F_STR("request", request->id), F_INT("attempt", request->attempt),
            F_STR("worker", request->lease.worker_id), F_STR("status", status_name(status)),
            F_STR("reason", request->failure.message));

@@ -5,9 +5,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* Requests that not every worker will do for (a try has failed, or they require skills) are asked about one
- * by one: each time the first of a line, and so many of the others in turn, so that none waits for a worker
- * that is free because those before it wait for another. */
+/* Requests that not every worker will do for (a try has failed, they require skills, or a worker that is
+ * short of memory takes only those of higher priority) are asked about one by one: each time the first of a
+ * line, and so many of the others in turn, so that none waits for a worker that is free because those before
+ * it wait for another. */
 enum { PICKY_FIRST = 16, PICKY_IN_TURN = 16 };
 
 static struct request *request_of(struct waiter *waiter) {
@@ -41,7 +42,7 @@ static void call_line(struct controller *controller, struct waiting_line *line) 
         if (picky ? place >= end || (place >= PICKY_FIRST && place < from) : any_will_fail)
             continue;
         request_dispatch(request, EVENT_CALLED);
-        if (!picky && request->state == REQUEST_WAITING)
+        if (request->state == REQUEST_WAITING && !waiter->picky)
             any_will_fail = true;
     }
 }
@@ -110,9 +111,14 @@ static void on_evicted(struct waiter *waiter, void *arg UNUSED) {
 bool room_enter(struct request *request) {
     struct controller *controller = request->controller;
     struct waiting_room *room = &controller->room;
-    if (request->waiter.line)
+    bool picky = request->exclusion.count > 0 || request->chat.required_skill_count > 0 ||
+                 request->decision.census.short_of_memory > 0;
+    if (request->waiter.line) {
+        if (picky)
+            waiting_make_picky(&request->waiter);
         return true;
-    request->waiter.picky = request->exclusion.count > 0 || request->chat.required_skill_count > 0;
+    }
+    request->waiter.picky = picky;
     if (waiting_enter(room, &request->waiter, request->chat.model, on_evicted, NULL)) {
         request->wait_begun_ms = clock_ms();
         if (request->waiter.line->picky_count > 0)
@@ -142,7 +148,8 @@ int64_t room_retry_after_ms(struct request *request) {
     if (status == STATUS_CIRCUIT_BREAKER_OPEN && request->decision.retry_after_ms > 0)
         return request->decision.retry_after_ms;
     size_t ahead = 0;
-    if (status == STATUS_WORKER_OVERLOADED || status == STATUS_CONTROLLER_OVERLOADED)
+    if (status == STATUS_WORKER_OVERLOADED || status == STATUS_RESOURCE_LIMIT_EXCEEDED ||
+        status == STATUS_CONTROLLER_OVERLOADED)
         ahead = waiting_count(&controller->room, request->chat.model) + 1;
     return drain_rate_retry_after_ms(&controller->drain_rate, request->chat.model, ahead, clock_ms(),
                                      &controller->rng);

@@ -6,7 +6,7 @@
  *               "fileBytes":1,"capabilities":["chat"]}],
  *    "load":{"running":0,...},
  *    "clients":[{"controller":"c1","jobs":3}],
- *    ... and what wire_skills.c says} */
+ *    ... and what wire_skills.c and wire_resources.c say} */
 #include <stddef.h>
 #include <string.h>
 
@@ -15,6 +15,7 @@
 #include "proto/wire.h"
 #include "proto/wire_queue.h"
 #include "proto/wire_read.h"
+#include "proto/wire_resources.h"
 #include "proto/wire_skills.h"
 
 /* The numbers of worker_load, once for writing and reading. */
@@ -137,6 +138,7 @@ static void append_members(struct buf *out, const struct worker_info *info) {
     append_load(out, &info->load);
     append_clients(out, info);
     wire_append_skills(out, info);
+    wire_append_resources(out, &info->resources);
 }
 
 void wire_write_worker_info(struct buf *out, const struct worker_info *info) {
@@ -263,7 +265,8 @@ static bool take_info(const json_t *root, struct worker_info *info, struct error
     info->pid = (int32_t)pid;
     info->phase = (enum worker_phase)phase;
     return take_models(root, info, error) && take_load(root, &info->load, error) &&
-           take_clients(root, info, error) && wire_take_skills(root, info, error);
+           take_clients(root, info, error) && wire_take_skills(root, info, error) &&
+           wire_take_resources(root, &info->resources, error);
 }
 
 enum status wire_read_worker_info(const char *data, size_t len, struct worker_info *info,

@@ -33,6 +33,28 @@ const char *model_capability_name(enum model_capability capability) {
     return names[capability];
 }
 
+const char *resource_level_name(enum resource_level level) {
+    static const char *const names[RESOURCE_LEVEL_COUNT] = {
+#define X(name, word) [RESOURCE_##name] = (word),
+        RESOURCE_LEVEL_MAP(X)
+#undef X
+    };
+    return names[level];
+}
+
+const char *resource_signal_name(enum resource_signal signal) {
+    static const char *const names[RESOURCE_SIGNAL_COUNT] = {
+#define X(name, word) [RESOURCE_BY_##name] = (word),
+        RESOURCE_SIGNAL_MAP(X)
+#undef X
+    };
+    return names[signal];
+}
+
+bool resource_level_admits(enum resource_level level, enum chat_priority priority) {
+    return level == RESOURCE_OK || (level == RESOURCE_SOFT && priority != CHAT_PRIORITY_LOW);
+}
+
 bool skill_is_valid(const char *text, size_t len) {
     for (size_t i = 0; i < len; i++) {
         char c = text[i];

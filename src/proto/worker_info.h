@@ -126,6 +126,48 @@ struct worker_load {
     struct worker_queue queue;
 };
 
+/* How short of memory the worker is. X(NAME, word) */
+#define RESOURCE_LEVEL_MAP(X)                          \
+    X(OK, "ok")                                        \
+    X(SOFT, "soft") /* refuses jobs of low priority */ \
+    X(HARD, "hard") /* refuses all jobs that are new */
+
+enum resource_level {
+#define X(name, word) RESOURCE_##name,
+    RESOURCE_LEVEL_MAP(X)
+#undef X
+        RESOURCE_LEVEL_COUNT
+};
+
+/* What tells so. X(NAME, word) */
+#define RESOURCE_SIGNAL_MAP(X)                                              \
+    X(NONE, "none")       /* nothing is known */                            \
+    X(PROCESS, "process") /* the worker's own memory, its limits are set */ \
+    X(CGROUP, "cgroup")   /* its control group */                           \
+    X(MACHINE, "machine")                                                   \
+    X(PRESSURE, "pressure") /* time lost waiting for memory */
+
+enum resource_signal {
+#define X(name, word) RESOURCE_BY_##name,
+    RESOURCE_SIGNAL_MAP(X)
+#undef X
+        RESOURCE_SIGNAL_COUNT
+};
+
+struct worker_resources {
+    enum resource_level level;
+    enum resource_signal signal; /* what made the level; when it is OK, what is nearest to its limit */
+    /* Bytes, of that signal; of RESOURCE_BY_PRESSURE those of what is nearest to its limit. 0: not known. */
+    int64_t memory_used;
+    int64_t soft_limit;
+    int64_t hard_limit;
+    /* Of the last 10 s, in hundredths of a percent, how long some task and how long all waited for memory; 0
+     * also when it is not known. */
+    int32_t pressure_some;
+    int32_t pressure_full;
+    int64_t refused; /* jobs, since the start of the incarnation */
+};
+
 /* A controller that has jobs on the worker. */
 struct worker_client {
     char controller_id[CONTROLLER_ID_MAX + 1];
@@ -149,10 +191,15 @@ struct worker_info {
     struct worker_hardware hardware;
     char skills[WORKER_SKILLS_MAX][SKILL_MAX + 1]; /* what the operator says beside that; each once */
     size_t skill_count;
+    struct worker_resources resources;
 };
 
 const char *worker_phase_name(enum worker_phase phase);              /* "loading", "ready", "draining" */
 const char *model_state_name(enum model_state state);                /* "loading", "ready", "failed" */
 const char *model_capability_name(enum model_capability capability); /* "chat"... */
+const char *resource_level_name(enum resource_level level);          /* "ok", "soft", "hard" */
+const char *resource_signal_name(enum resource_signal signal);       /* "none", "process"... */
+/* Whether a worker at that level takes new jobs of that priority. */
+bool resource_level_admits(enum resource_level level, enum chat_priority priority);
 /* 1 to SKILL_MAX bytes of [A-Za-z0-9_.-]. */
 bool skill_is_valid(const char *text, size_t len);

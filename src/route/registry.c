@@ -66,7 +66,8 @@ static void reckon(struct registry_worker *worker) {
     for (size_t i = 0; i < worker->info.model_count; i++) {
         struct worker_model *model = &worker->models[i];
         model->full = model->leases + worker->gauge->others >= model->room;
-        uneasy += model->full || !model->calm || !worker->gauge->calm;
+        uneasy +=
+            model->full || !model->calm || !worker->gauge->calm || worker->gauge->resources != RESOURCE_OK;
     }
     worker->gauge->easy = worker->state == WORKER_ONLINE && uneasy == 0;
     if (worker->state != WORKER_ONLINE)
@@ -213,6 +214,7 @@ static void set_gauge(struct worker_gauge *gauge, const struct worker_info *info
     gauge->slots = count_slots(info);
     set_leases(gauge, gauge->leases);
     gauge->others = clamp_jobs(count_others(info, controller_id), 0);
+    gauge->resources = info->resources.level;
     gauge->pace = pace;
     gauge->kv_cells = load->kv_cells_total > 0 ? load->kv_cells_total : 0;
     double used = gauge->kv_cells > 0 ? (double)load->kv_cells_used / (double)gauge->kv_cells : 0;
@@ -276,6 +278,14 @@ void registry_note_busy(struct registry_worker *worker, int64_t until_ms) {
         return;
     worker->busy_until_ms = until_ms;
     worker->gauge->calm = false;
+    reckon(worker);
+}
+
+void registry_note_short_of_memory(struct registry_worker *worker, enum chat_priority priority) {
+    enum resource_level level = priority == CHAT_PRIORITY_LOW ? RESOURCE_SOFT : RESOURCE_HARD;
+    if (worker->gauge->resources >= level)
+        return;
+    worker->gauge->resources = level;
     reckon(worker);
 }
 

@@ -45,11 +45,12 @@ struct worker_gauge {
     uint16_t seat;  /* below REGISTRY_WORKERS_MAX, its own until it is forgotten: for tables of workers */
     double pace;    /* tokens a second, see route/pace.h; 0: unknown */
     int64_t kv_cells;
-    double kv_used;  /* share of them, 0..1 */
-    uint64_t skills; /* of the worker and all its models, see route/skills.h */
-    bool calm;       /* its breaker lets everything through and it is not busy, see registry_note_breakers */
-    bool easy; /* online, calm, and so are all its models, none of them full: nobody has a say about it but
-                  the strategy and the skills that are required */
+    double kv_used;                /* share of them, 0..1 */
+    uint64_t skills;               /* of the worker and all its models, see route/skills.h */
+    enum resource_level resources; /* how short of memory it is */
+    bool calm; /* its breaker lets everything through and it is not busy, see registry_note_breakers */
+    bool easy; /* online, calm, not short of memory, and its models are calm, none of them full: nobody has a
+                  say about it but the strategy and the skills that are required */
 };
 
 /* A model on a worker. */
@@ -111,7 +112,8 @@ struct registry {
     size_t cap;
     uint64_t generations;
     uint64_t model_serials;
-    size_t uneasy;    /* models of online workers that are full there or not calm, or whose worker is not */
+    size_t uneasy;    /* models of online workers that are full there or not calm, or whose worker is not, or
+                         is short of memory */
     uint64_t version; /* grows when a worker may have begun or ceased to serve a model; see route/roster.h */
     struct worker_gauge *gauges; /* owned; REGISTRY_WORKERS_MAX, by seat */
     int32_t *loads; /* likewise: leases / slots once more, in 1 / REGISTRY_LOAD_ONE, with nothing between */
@@ -157,6 +159,9 @@ void registry_note_breakers(struct registry_worker *worker, int64_t now_ms);
 /* It refused a job because it has too many: it gets none until then, unless it is another process by then. A
  * time before the one that is noted changes nothing. */
 void registry_note_busy(struct registry_worker *worker, int64_t until_ms);
+/* It refused a job of that priority because it is short of memory: it gets none that it would refuse, until
+ * it tells something else. */
+void registry_note_short_of_memory(struct registry_worker *worker, enum chat_priority priority);
 /* For how long yet; 0: it is not busy. */
 int64_t registry_busy_ms(const struct registry_worker *worker, int64_t now_ms);
 

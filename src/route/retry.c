@@ -2,7 +2,8 @@
 
 static bool never_started(enum status status) {
     return status == STATUS_WORKER_UNAVAILABLE || status == STATUS_WORKER_OVERLOADED ||
-           status == STATUS_WORKER_DRAINING || status == STATUS_MODEL_NOT_LOADED;
+           status == STATUS_RESOURCE_LIMIT_EXCEEDED || status == STATUS_WORKER_DRAINING ||
+           status == STATUS_MODEL_NOT_LOADED;
 }
 
 static int64_t backoff_ceiling(const struct retry_config *config, int64_t retries) {

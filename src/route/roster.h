@@ -15,6 +15,7 @@
     X(LOAD_FAILED, load_failed, "loadFailed")                                               \
     X(UNSKILLED, unskilled, "unskilled") /* from here on 0 in a roster */                   \
     X(TRIED, excluded, "tried")          /* by an earlier try, or another one is not */     \
+    X(MEMORY, short_of_memory, "memory") /* and takes none of that priority */              \
     X(BREAKER, broken, "breaker")                                                           \
     X(FULL, full, "full")                                                                   \
     X(BUSY, busy, "busy")                  /* it has refused a job for being full lately */ \

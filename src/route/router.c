@@ -41,22 +41,31 @@ static enum status status_of(const struct route_census *census) {
                   census->broken;
     if (census->full + census->busy > 0)
         return STATUS_WORKER_OVERLOADED;
+    if (census->short_of_memory > 0)
+        return STATUS_RESOURCE_LIMIT_EXCEEDED;
     if (census->broken == census->serving)
         return STATUS_CIRCUIT_BREAKER_OPEN;
     return away == census->serving ? STATUS_NO_HEALTHY_WORKERS : STATUS_NO_WORKERS_AVAILABLE;
+}
+
+static const char *sentence_of(enum status status) {
+    if (status == STATUS_WORKER_OVERLOADED)
+        return "every worker that could take the request is full";
+    return status == STATUS_RESOURCE_LIMIT_EXCEEDED
+               ? "every worker that could take the request is short of memory"
+               : "no worker can take the request now";
 }
 
 static void tell_reasons(const char *model, const struct route_census *census, struct error *error) {
     enum status status = status_of(census);
     error_set(
         error, status, NULL,
-        "%s: of the %zu workers with the model \"%s\" %zu full, %zu busy, %zu still loading it, %zu "
-        "failed to load it, %zu draining, %zu suspect, %zu hung, %zu offline, %zu already tried, %zu left "
-        "alone by their circuit breaker",
-        status == STATUS_WORKER_OVERLOADED ? "every worker that could take the request is full"
-                                           : "no worker can take the request now",
-        census->serving, model, census->full, census->busy, census->loading, census->load_failed,
-        census->draining, census->suspect, census->hung, census->offline, census->excluded, census->broken);
+        "%s: of the %zu workers with the model \"%s\" %zu full, %zu busy, %zu short of memory, %zu still "
+        "loading it, %zu failed to load it, %zu draining, %zu suspect, %zu hung, %zu offline, %zu already "
+        "tried, %zu left alone by their circuit breaker",
+        sentence_of(status), census->serving, model, census->full, census->busy, census->short_of_memory,
+        census->loading, census->load_failed, census->draining, census->suspect, census->hung,
+        census->offline, census->excluded, census->broken);
 }
 
 /* How many of the known workers with the model have the skills, whatever else keeps them out. */
@@ -113,6 +122,7 @@ struct sieve {
     struct route_decision *decision;
     int64_t now_ms;
     bool uneasy; /* one of those that are left is not easy: it may have to prove itself, or starts slowly */
+    enum chat_priority priority;
     uint64_t skills; /* required */
     bool unheard_of; /* one of them is no worker's */
 };
@@ -157,6 +167,8 @@ static enum route_reason reason_against(struct sieve *sieve, const struct route_
         return ROUTE_TRIED;
     if (candidate->gauge->easy)
         return ROUTE_REASON_COUNT;
+    if (!resource_level_admits(candidate->gauge->resources, sieve->priority))
+        return ROUTE_MEMORY;
     const struct registry_worker *worker = candidate->gauge->worker;
     if (candidate->gauge->calm && candidate->model->calm)
         return candidate->model->full ? ROUTE_FULL : ROUTE_REASON_COUNT;
@@ -299,7 +311,11 @@ struct registry_worker *router_pick(struct router *router, const struct route_re
     *decision = (struct route_decision){.strategy = router->balancer->ops->name};
     router->eligible_count = router->kept_out.count = 0;
     const struct roster *roster = rosters_get(&router->rosters, router->registry, request->model);
-    struct sieve sieve = {.router = router, .exclusion = exclusion, .decision = decision, .now_ms = now_ms};
+    struct sieve sieve = {.router = router,
+                          .exclusion = exclusion,
+                          .decision = decision,
+                          .now_ms = now_ms,
+                          .priority = request->priority};
     sieve.unheard_of = !skill_bits(&router->registry->skills, request->required_skills,
                                    request->required_skill_count, &sieve.skills);
     if (!roster || !find_eligible(&sieve, roster)) {

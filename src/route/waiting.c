@@ -106,6 +106,11 @@ bool waiting_enter(struct waiting_room *room, struct waiter *waiter, const char 
     return true;
 }
 
+void waiting_make_picky(struct waiter *waiter) {
+    waiter->line->picky_count += !waiter->picky;
+    waiter->picky = true;
+}
+
 void waiting_leave(struct waiting_room *room, struct waiter *waiter) {
     struct waiting_line *line = waiter->line;
     enum chat_priority class = waiter->priority;

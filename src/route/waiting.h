@@ -79,6 +79,8 @@ void waiting_release(struct waiting_room *room);
 typedef void waiting_evict_fn(struct waiter *evicted, void *arg);
 MUST_USE bool waiting_enter(struct waiting_room *room, struct waiter *waiter, const char *model,
                             waiting_evict_fn *evict, void *arg);
+/* One that waits turns out to be picky. */
+void waiting_make_picky(struct waiter *waiter);
 /* Takes it out; does nothing for one that does not wait. The line goes with its last waiter. */
 void waiting_leave(struct waiting_room *room, struct waiter *waiter);
 

@@ -48,7 +48,10 @@ static struct runner *admit(struct worker *worker, const struct wire_job *wire, 
         error_set(error, STATUS_MODEL_NOT_LOADED, "model", "this worker does not serve %s", wire->chat.model);
         return NULL;
     }
-    return runner_make_room(runner, wire->chat.priority, error) == STATUS_OK ? runner : NULL;
+    enum status status = resource_watch_admit(&worker->resources, wire->chat.priority, error);
+    if (status == STATUS_OK)
+        status = runner_make_room(runner, wire->chat.priority, error);
+    return status == STATUS_OK ? runner : NULL;
 }
 
 /* The job is told to be accepted before the runner has it, so that nothing of the runner can come first. */

@@ -104,6 +104,7 @@ void worker_get_info(struct worker *worker, struct worker_info *out) {
     queue_report_add(&worker->queue_report, now_ms, &out->load.queue);
     out->load.queue.next_wait_ms = next_wait_ms(worker, out, now_ms);
     count_clients(worker, out);
+    resource_watch_get(&worker->resources, &out->resources);
     out->phase = phase_of(worker, out);
 }
 
@@ -167,6 +168,11 @@ static void beat(void *arg) {
     publish_info(worker, WIRE_SUBJECT_HEARTBEAT);
     drop_jobs_of_the_silent(worker);
     loop_timer_arm(&worker->heartbeat, worker->env.config->discovery.heartbeat_interval_ms);
+}
+
+/* Controllers learn of it at once: what they still send meanwhile is refused. */
+static void on_resources(enum resource_level level UNUSED, void *arg) {
+    beat(arg);
 }
 
 static void on_link(bool up, void *arg) {
@@ -346,7 +352,9 @@ static bool init(struct worker *worker, const struct worker_env *env) {
     emitter_init(&worker->emitter, env->transport, env->id, worker->incarnation);
     worker->emitter.on_lost = on_emit_lost;
     worker->emitter.arg = worker;
-    return loop_timer_init(&worker->heartbeat, env->loop, beat, worker) &&
+    return resource_watch_init(&worker->resources, env->config, env->system_root, env->loop, on_resources,
+                               worker) &&
+           loop_timer_init(&worker->heartbeat, env->loop, beat, worker) &&
            loop_timer_init(&worker->drain_timer, env->loop, on_drain_limit, worker) &&
            loop_defer_init(&worker->tell, env->loop, tell, worker);
 }
@@ -404,6 +412,7 @@ void worker_free(struct worker *worker) {
     worker->gone = true;
     for (size_t i = 0; i < worker->runner_count; i++)
         runner_free(worker->runners[i]);
+    resource_watch_release(&worker->resources);
     loop_timer_release(&worker->heartbeat);
     loop_timer_release(&worker->drain_timer);
     loop_defer_release(&worker->tell);

@@ -27,7 +27,8 @@ struct worker_env {
     struct loop *loop;
     struct transport *transport;
     const struct engine_ops *engine_ops;
-    const char *checker; /* mlxd, for worker/model_check.h; NULL: the engine reads no files */
+    const char *system_root; /* see worker/resource_watch.h; NULL: memory is not looked at */
+    const char *checker;     /* mlxd, for worker/model_check.h; NULL: the engine reads no files */
 };
 
 struct worker *worker_new(const struct worker_env *env, struct error *error);

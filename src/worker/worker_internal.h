@@ -6,6 +6,7 @@
 #include "worker/emit.h"
 #include "worker/log_gate.h"
 #include "worker/queue_report.h"
+#include "worker/resource_watch.h"
 #include "worker/runner.h"
 #include "worker/watch.h"
 #include "worker/worker.h"
@@ -28,6 +29,7 @@ struct worker {
     struct watch watch;
     int64_t looked_ms; /* when it last looked who has fallen silent */
     struct queue_report queue_report;
+    struct resource_watch resources;
     /* For worker_load. */
     uint64_t jobs_accepted;
     uint64_t jobs_finished;

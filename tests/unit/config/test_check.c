@@ -31,6 +31,10 @@ static void options_that_contradict_each_other_are_refused(void **state) {
         {"cluster: {worker: {batch_tokens: 7}}", "cluster.worker.batch_tokens"},
         {"cluster: {worker: {continuous_batching: {min_batch_size: 9}}}",
          "cluster.worker.continuous_batching.min_batch_size"},
+        {"cluster: {worker: {resource_limits: {max_memory_mb: 2, critical_memory_mb: 1}}}",
+         "cluster.worker.resource_limits.critical_memory_mb"},
+        {"cluster: {worker: {resource_limits: {max_memory_percent: 94}}}",
+         "cluster.worker.resource_limits.critical_memory_percent"},
         {"cluster: {models: ['']}", "cluster.models"},
         {"cluster: {models: [{path: a, name: ''}]}", "cluster.models"},
         {"cluster: {models: ['dir/']}", "cluster.models"},
@@ -55,6 +59,10 @@ static void values_at_the_edge_of_a_contradiction_are_taken(void **state) {
         "cluster: {requestRouting: {retry: {retryDelayMs: 1000}}}",
         "cluster: {worker: {batch_tokens: 8}}",
         "cluster: {worker: {continuous_batching: {min_batch_size: 8}}}",
+        "cluster: {worker: {resource_limits: {max_memory_mb: 2, critical_memory_mb: 2}}}",
+        "cluster: {worker: {resource_limits: {max_memory_mb: 2}}}",
+        "cluster: {worker: {resource_limits: {critical_memory_mb: 1}}}",
+        "cluster: {worker: {resource_limits: {max_memory_percent: 93}}}",
         "cluster: {models: [a/x.gguf, {path: b/x.gguf, name: y}]}",
     };
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {

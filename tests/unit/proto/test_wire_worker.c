@@ -96,6 +96,19 @@ static void random_skills(struct rng *rng, struct worker_info *info) {
         rng_id(info->skills[i], SKILL_MAX);
 }
 
+static void random_resources(struct rng *rng, struct worker_resources *resources) {
+    *resources = (struct worker_resources){
+        .level = (enum resource_level)rng_below(rng, RESOURCE_LEVEL_COUNT),
+        .signal = (enum resource_signal)rng_below(rng, RESOURCE_SIGNAL_COUNT),
+        .memory_used = random_i64(rng),
+        .soft_limit = random_i64(rng),
+        .hard_limit = random_i64(rng),
+        .pressure_some = (int32_t)rng_below(rng, 10001),
+        .pressure_full = (int32_t)rng_below(rng, 10001),
+        .refused = random_i64(rng),
+    };
+}
+
 static void random_info(struct rng *rng, struct worker_info *info) {
     *info = (struct worker_info){0};
     rng_id(info->id, 1 + rng_below(rng, WORKER_ID_MAX));
@@ -120,6 +133,7 @@ static void random_info(struct rng *rng, struct worker_info *info) {
             random_text(rng, model->error, sizeof model->error - 1);
     }
     random_skills(rng, info);
+    random_resources(rng, &info->resources);
     random_load(rng, &info->load);
     info->client_count = rng_below(rng, WORKER_CLIENTS_MAX + 1);
     for (size_t i = 0; i < info->client_count; i++) {
@@ -180,6 +194,16 @@ static void assert_same_skills(const struct worker_info *a, const struct worker_
         assert_string_equal(a->skills[i], b->skills[i]);
 }
 
+static void assert_same_resources(const struct worker_resources *a, const struct worker_resources *b) {
+    assert_int_equal(a->level, b->level);
+    assert_int_equal(a->signal, b->signal);
+    assert_true(a->memory_used == b->memory_used);
+    assert_true(a->soft_limit == b->soft_limit && a->hard_limit == b->hard_limit);
+    assert_int_equal(a->pressure_some, b->pressure_some);
+    assert_int_equal(a->pressure_full, b->pressure_full);
+    assert_true(a->refused == b->refused);
+}
+
 static void assert_same_info(const struct worker_info *a, const struct worker_info *b) {
     assert_string_equal(a->id, b->id);
     assert_string_equal(a->incarnation, b->incarnation);
@@ -192,6 +216,7 @@ static void assert_same_info(const struct worker_info *a, const struct worker_in
     for (size_t i = 0; i < a->model_count; i++)
         assert_same_model(&a->models[i], &b->models[i]);
     assert_same_skills(a, b);
+    assert_same_resources(&a->resources, &b->resources);
     assert_same_load(&a->load, &b->load);
     assert_int_equal(a->client_count, b->client_count);
     for (size_t i = 0; i < a->client_count; i++) {
@@ -335,6 +360,16 @@ static void members_that_are_wrong_are_named(void **state) {
         {LEAST ",\"load\":{\"queue\":{\"oldestMs\":[1.5]}}}", "oldestMs"},
         {LEAST ",\"load\":{\"queue\":{\"evicted\":-1}}}", "evicted"},
         {LEAST ",\"load\":{\"queue\":{\"nextWaitMs\":-2}}}", "nextWaitMs"},
+        {LEAST ",\"resources\":[]}", "resources"},
+        {LEAST ",\"resources\":{\"level\":\"SOFT\"}}", "level"},
+        {LEAST ",\"resources\":{\"level\":1}}", "level"},
+        {LEAST ",\"resources\":{\"signal\":\"moon\"}}", "signal"},
+        {LEAST ",\"resources\":{\"memoryUsed\":-1}}", "memoryUsed"},
+        {LEAST ",\"resources\":{\"softLimit\":1.5}}", "softLimit"},
+        {LEAST ",\"resources\":{\"hardLimit\":\"1\"}}", "hardLimit"},
+        {LEAST ",\"resources\":{\"pressureSome\":10001}}", "pressureSome"},
+        {LEAST ",\"resources\":{\"pressureFull\":-1}}", "pressureFull"},
+        {LEAST ",\"resources\":{\"refused\":null}}", "refused"},
         {LEAST ",\"clients\":{}}", "clients"},
         {LEAST ",\"clients\":[1]}", "controller"},
         {LEAST ",\"clients\":[{\"controller\":\"a.b\"}]}", "controller"},
@@ -371,6 +406,36 @@ static void unknown_capabilities_and_repeated_skills_are_passed_over(void **stat
     assert_int_equal(info.skill_count, 2);
     assert_string_equal(info.skills[0], "b");
     assert_string_equal(info.skills[1], "a");
+}
+
+static void resources_tell_what_their_level_means(void **state) {
+    (void)state;
+    static const struct {
+        enum resource_level level;
+        const char *text;
+    } rows[] = {{RESOURCE_OK, "\"underPressure\":false,\"canAcceptRequest\":true"},
+                {RESOURCE_SOFT, "\"underPressure\":true,\"canAcceptRequest\":true"},
+                {RESOURCE_HARD, "\"underPressure\":true,\"canAcceptRequest\":false"}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct worker_info info = {.id = "w", .incarnation = "i", .resources = {.level = rows[i].level}};
+        struct buf text;
+        buf_init(&text, 0);
+        wire_write_worker_info(&text, &info);
+        assert_non_null(strstr(text.data, rows[i].text));
+        buf_release(&text);
+    }
+}
+
+static void a_worker_that_tells_no_resources_takes_everything(void **state) {
+    (void)state;
+    static const char *const texts[] = {LEAST "}", LEAST ",\"resources\":{}}"};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        struct worker_info info = {.resources = {.level = RESOURCE_HARD}};
+        struct error error;
+        assert_int_equal(wire_read_worker_info(texts[i], strlen(texts[i]), &info, &error), STATUS_OK);
+        assert_int_equal(info.resources.level, RESOURCE_OK);
+        assert_int_equal(info.resources.signal, RESOURCE_BY_NONE);
+    }
 }
 
 static void more_models_than_the_maximum_are_refused(void **state) {
@@ -424,7 +489,7 @@ static void clients_see_the_same_members_with_a_status(void **state) {
     assert_string_equal(object.data + strlen(object_begin) + members, object_end);
     buf_clear(&object);
     wire_write_worker_object(&object, &info, "online", NULL);
-    assert_string_equal(object.data + object.len - 2, "]}");
+    assert_string_equal(object.data + object.len - 2, "}}");
     buf_release(&wire);
     buf_release(&object);
 }
@@ -460,6 +525,8 @@ int main(void) {
         cmocka_unit_test(numbers_at_their_limits_come_back),
         cmocka_unit_test(members_that_are_wrong_are_named),
         cmocka_unit_test(unknown_capabilities_and_repeated_skills_are_passed_over),
+        cmocka_unit_test(resources_tell_what_their_level_means),
+        cmocka_unit_test(a_worker_that_tells_no_resources_takes_everything),
         cmocka_unit_test(more_models_than_the_maximum_are_refused),
         cmocka_unit_test(more_clients_than_the_maximum_are_refused),
         cmocka_unit_test(clients_see_the_same_members_with_a_status),

@@ -15,6 +15,7 @@ static const struct retry_config config = {
     .on = {[STATUS_WORKER_TIMEOUT] = true,
            [STATUS_WORKER_UNAVAILABLE] = true,
            [STATUS_WORKER_OVERLOADED] = true,
+           [STATUS_RESOURCE_LIMIT_EXCEEDED] = true,
            [STATUS_WORKER_OFFLINE] = true,
            [STATUS_CONTEXT_LENGTH_EXCEEDED] = true},
 };
@@ -32,6 +33,9 @@ static const struct {
      RETRY_NOW},
     {"a full queue is retried at once",
      {.status = STATUS_WORKER_OVERLOADED, .remaining_ms = 10000},
+     RETRY_NOW},
+    {"a worker that is short of memory is left for another one at once",
+     {.status = STATUS_RESOURCE_LIMIT_EXCEEDED, .remaining_ms = 10000},
      RETRY_NOW},
     {"what is not on the list is not", {.status = STATUS_ENGINE_ERROR, .remaining_ms = 10000}, RETRY_NO},
     {"a client error is not, even if it were on the list",
