@@ -244,7 +244,7 @@ static bool take_clients(const json_t *root, struct worker_info *info, struct er
 
 static bool take_info(const json_t *root, struct worker_info *info, struct error *error) {
     int64_t pid;
-    int phase = take_name(root, "phase", phase_name, WORKER_PHASE_DRAINING + 1, error);
+    int phase = take_name(root, "phase", phase_name, WORKER_PHASE_COUNT, error);
     if (phase < 0 || !wire_take_id(root, "workerId", info->id, sizeof(info->id), error) ||
         !wire_take_id(root, "incarnation", info->incarnation, sizeof(info->incarnation), error) ||
         !wire_take_text(root, "hostname", info->hostname, sizeof(info->hostname), error) ||

@@ -42,10 +42,22 @@ static inline uint32_t model_capability_bit(enum model_capability capability) {
     return UINT32_C(1) << capability;
 }
 
+/* The life of a worker, in this order; it may be told to drain in any phase. Heartbeats tell only of
+ * LOADING, READY and DRAINING. X(NAME, word, meaning) */
+#define WORKER_PHASE_MAP(X)                                                                \
+    X(INITIALIZING, "initializing", "made, and not started")                               \
+    X(CONNECTING, "connecting", "its link to NATS is not up yet; its models load already") \
+    X(REGISTERING, "registering", "no controller knows of it yet")                         \
+    X(LOADING, "loading", "it is registered and loads models; none is ready")              \
+    X(READY, "ready", "it takes jobs")                                                     \
+    X(DRAINING, "draining", "it finishes what it has and takes nothing new")               \
+    X(STOPPED, "stopped", "it has said good-bye and is silent; only freeing it is left")
+
 enum worker_phase {
-    WORKER_PHASE_LOADING, /* at least one model is being loaded, none is ready */
-    WORKER_PHASE_READY,
-    WORKER_PHASE_DRAINING, /* finishes what it has, takes nothing new */
+#define X(name, word, meaning) WORKER_PHASE_##name,
+    WORKER_PHASE_MAP(X)
+#undef X
+        WORKER_PHASE_COUNT
 };
 
 enum model_state { MODEL_LOADING, MODEL_READY, MODEL_FAILED };
@@ -143,7 +155,8 @@ struct worker_info {
     size_t skill_count;
 };
 
-const char *worker_phase_name(enum worker_phase phase);              /* "loading", "ready", "draining" */
+const char *worker_phase_name(enum worker_phase phase);              /* "initializing"... */
+const char *worker_phase_meaning(enum worker_phase phase);           /* for people */
 const char *model_state_name(enum model_state state);                /* "loading", "ready", "failed" */
 const char *model_capability_name(enum model_capability capability); /* "chat"... */
 /* 1 to SKILL_MAX bytes of [A-Za-z0-9_.-]. */

@@ -488,11 +488,16 @@ static bool has_all_it_should(const struct registry_worker *worker) {
 
 static enum state_name phase_name(const struct registry_worker *worker) {
     switch (worker->info.phase) {
+    case WORKER_PHASE_INITIALIZING:
+    case WORKER_PHASE_CONNECTING:
+    case WORKER_PHASE_REGISTERING:
     case WORKER_PHASE_LOADING:
         return WARMING;
     case WORKER_PHASE_READY:
         return has_all_it_should(worker) ? ONLINE : DEGRADED;
     case WORKER_PHASE_DRAINING:
+    case WORKER_PHASE_STOPPED:
+    case WORKER_PHASE_COUNT:
         break;
     }
     return DRAINING;

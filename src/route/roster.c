@@ -41,7 +41,7 @@ static enum route_reason reason_against(const struct registry_worker *worker,
         return ROUTE_OFFLINE;
     if (worker->state == WORKER_SUSPECT)
         return worker->hung ? ROUTE_HUNG : ROUTE_SUSPECT;
-    if (worker->info.phase == WORKER_PHASE_DRAINING)
+    if (worker->info.phase >= WORKER_PHASE_DRAINING)
         return ROUTE_DRAINING;
     if (model->state == MODEL_LOADING)
         return ROUTE_LOADING;

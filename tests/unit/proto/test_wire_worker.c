@@ -95,7 +95,7 @@ static void random_info(struct rng *rng, struct worker_info *info) {
     random_text(rng, info->hostname, sizeof info->hostname - 1);
     random_text(rng, info->version, sizeof info->version - 1);
     info->pid = random_i32(rng);
-    info->phase = (enum worker_phase)rng_below(rng, WORKER_PHASE_DRAINING + 1);
+    info->phase = (enum worker_phase)rng_below(rng, WORKER_PHASE_COUNT);
     info->uptime_ms = random_i64(rng);
     info->model_count = rng_below(rng, WORKER_MODELS_MAX + 1);
     for (size_t i = 0; i < info->model_count; i++) {
