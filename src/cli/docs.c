@@ -54,6 +54,12 @@ static void write_states(struct buf *out) {
         enum worker_phase phase = (enum worker_phase)i;
         buf_printf(out, "| `%s` | %s |\n", worker_phase_name(phase), worker_phase_meaning(phase));
     }
+    buf_append_str(out, "\n# States of a model on a worker\n\nAlso from `src/proto/worker_info.h`.\n\n"
+                        "| state | meaning |\n|---|---|\n");
+    for (int i = 0; i < MODEL_STATE_COUNT; i++) {
+        enum model_state state = (enum model_state)i;
+        buf_printf(out, "| `%s` | %s |\n", model_state_name(state), model_state_meaning(state));
+    }
 }
 
 static const struct {

@@ -19,15 +19,21 @@ const char *worker_phase_meaning(enum worker_phase phase) {
 }
 
 const char *model_state_name(enum model_state state) {
-    switch (state) {
-    case MODEL_LOADING:
-        return "loading";
-    case MODEL_READY:
-        return "ready";
-    case MODEL_FAILED:
-        return "failed";
-    }
-    return "loading";
+    static const char *const names[MODEL_STATE_COUNT] = {
+#define X(name, word, meaning) [MODEL_##name] = (word),
+        MODEL_STATE_MAP(X)
+#undef X
+    };
+    return names[state];
+}
+
+const char *model_state_meaning(enum model_state state) {
+    static const char *const meanings[MODEL_STATE_COUNT] = {
+#define X(name, word, meaning) [MODEL_##name] = (meaning),
+        MODEL_STATE_MAP(X)
+#undef X
+    };
+    return meanings[state];
 }
 
 const char *model_capability_name(enum model_capability capability) {
