@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "controller/controller.h"
+#include "proto/worker_info.h"
 
 static const char *outcome_name(enum outcome outcome) {
     switch (outcome) {
@@ -44,13 +45,30 @@ static void write_errors(struct buf *out) {
     }
 }
 
+static void write_states(struct buf *out) {
+    controller_write_states(out);
+    buf_append_str(out,
+                   "\n# Phases of a worker\n\nFrom `src/proto/worker_info.h`; in this order, and from each "
+                   "to draining.\n\n| phase | meaning |\n|---|---|\n");
+    for (int i = 0; i < WORKER_PHASE_COUNT; i++) {
+        enum worker_phase phase = (enum worker_phase)i;
+        buf_printf(out, "| `%s` | %s |\n", worker_phase_name(phase), worker_phase_meaning(phase));
+    }
+    buf_append_str(out, "\n# States of a model on a worker\n\nAlso from `src/proto/worker_info.h`.\n\n"
+                        "| state | meaning |\n|---|---|\n");
+    for (int i = 0; i < MODEL_STATE_COUNT; i++) {
+        enum model_state state = (enum model_state)i;
+        buf_printf(out, "| `%s` | %s |\n", model_state_name(state), model_state_meaning(state));
+    }
+}
+
 static const struct {
     const char *topic;
     void (*write)(struct buf *out);
 } documents[] = {
     {"config", config_write_reference},
     {"errors", write_errors},
-    {"states", controller_write_states},
+    {"states", write_states},
     {"yaml", config_write_example},
 };
 

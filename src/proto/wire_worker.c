@@ -2,17 +2,16 @@
  *
  *   {"v":1,"workerId":"worker-1","incarnation":"k3...","hostname":"...","version":"0.1.0","pid":12,
  *    "phase":"ready","uptimeMs":1000,
- *    "models":[{"name":"m","state":"ready","loadPercent":100,"contextTokens":4096,"slots":8,"parameters":1,
- *               "fileBytes":1,"capabilities":["chat"]}],
  *    "load":{"running":0,...},
  *    "clients":[{"controller":"c1","jobs":3}],
- *    ... and what wire_skills.c and wire_resources.c say} */
+ *    ... and what wire_models.c, wire_skills.c and wire_resources.c say} */
 #include <stddef.h>
 #include <string.h>
 
 #include "proto/json_read.h"
 #include "proto/json_write.h"
 #include "proto/wire.h"
+#include "proto/wire_models.h"
 #include "proto/wire_queue.h"
 #include "proto/wire_read.h"
 #include "proto/wire_resources.h"
@@ -87,25 +86,6 @@ static void set_field(struct worker_load *load, size_t i, int64_t value) {
     }
 }
 
-static void append_models(struct buf *out, const struct worker_info *info) {
-    buf_append_str(out, ",\"models\":[");
-    for (size_t i = 0; i < info->model_count; i++) {
-        const struct model_info *model = &info->models[i];
-        json_append_str(out, i ? ",{\"name\":" : "{\"name\":", model->name);
-        json_append_str(out, ",\"state\":", model_state_name(model->state));
-        json_append_int(out, ",\"loadPercent\":", model->load_percent);
-        json_append_int(out, ",\"contextTokens\":", model->context_tokens);
-        json_append_int(out, ",\"slots\":", model->slots);
-        json_append_int(out, ",\"parameters\":", model->parameters);
-        json_append_int(out, ",\"fileBytes\":", model->file_bytes);
-        wire_append_capabilities(out, model);
-        if (model->error[0])
-            json_append_str(out, ",\"error\":", model->error);
-        buf_append_char(out, '}');
-    }
-    buf_append_char(out, ']');
-}
-
 static void append_load(struct buf *out, const struct worker_load *load) {
     buf_append_str(out, ",\"load\":{");
     for (size_t i = 0; i < ARRAY_LEN(load_fields); i++) {
@@ -134,7 +114,7 @@ static void append_members(struct buf *out, const struct worker_info *info) {
     json_append_int(out, ",\"pid\":", info->pid);
     json_append_str(out, ",\"phase\":", worker_phase_name(info->phase));
     json_append_int(out, ",\"uptimeMs\":", info->uptime_ms);
-    append_models(out, info);
+    wire_append_models(out, info);
     append_load(out, &info->load);
     append_clients(out, info);
     wire_append_skills(out, info);
@@ -158,59 +138,8 @@ void wire_write_worker_object(struct buf *out, const struct worker_info *info, c
     buf_append_char(out, '}');
 }
 
-/* The place of the name of a member among `count` names, or -1 and an error. */
-static int take_name(const json_t *object, const char *key, const char *(*name_of)(int), int count,
-                     struct error *error) {
-    const char *name = json_string_value(json_object_get(object, key));
-    for (int i = 0; name && i < count; i++)
-        if (strcmp(name_of(i), name) == 0)
-            return i;
-    error_set(error, STATUS_PROTOCOL_ERROR, key, "%s is missing or has an unknown value", key);
-    return -1;
-}
-
 static const char *phase_name(int phase) {
     return worker_phase_name((enum worker_phase)phase);
-}
-static const char *state_name(int state) {
-    return model_state_name((enum model_state)state);
-}
-
-static bool take_model(const json_t *object, struct model_info *model, struct error *error) {
-    int64_t percent, context, slots;
-    int state = take_name(object, "state", state_name, MODEL_FAILED + 1, error);
-    if (state < 0 || !wire_take_text(object, "name", model->name, sizeof(model->name), error) ||
-        !wire_take_int_or(object, "loadPercent", 0, 100, 0, &percent, error) ||
-        !wire_take_int_or(object, "contextTokens", 0, INT32_MAX, 0, &context, error) ||
-        !wire_take_int_or(object, "slots", 0, INT32_MAX, 0, &slots, error) ||
-        !wire_take_int_or(object, "parameters", 0, INT64_MAX, 0, &model->parameters, error) ||
-        !wire_take_int_or(object, "fileBytes", 0, INT64_MAX, 0, &model->file_bytes, error) ||
-        !wire_take_capabilities(object, model, error) ||
-        !wire_take_text(object, "error", model->error, sizeof(model->error), error))
-        return false;
-    if (!model->name[0]) {
-        error_set(error, STATUS_PROTOCOL_ERROR, "name", "a model has no name");
-        return false;
-    }
-    model->state = (enum model_state)state;
-    model->load_percent = (int32_t)percent;
-    model->context_tokens = (int32_t)context;
-    model->slots = (int32_t)slots;
-    return true;
-}
-
-static bool take_models(const json_t *root, struct worker_info *info, struct error *error) {
-    const json_t *models = json_object_get(root, "models");
-    if (!json_is_array(models) || json_array_size(models) > WORKER_MODELS_MAX) {
-        error_set(error, STATUS_PROTOCOL_ERROR, "models", "models must be an array of at most %d",
-                  WORKER_MODELS_MAX);
-        return false;
-    }
-    info->model_count = json_array_size(models);
-    for (size_t i = 0; i < info->model_count; i++)
-        if (!take_model(json_array_get(models, i), &info->models[i], error))
-            return false;
-    return true;
 }
 
 static bool take_load(const json_t *root, struct worker_load *load, struct error *error) {
@@ -254,7 +183,7 @@ static bool take_clients(const json_t *root, struct worker_info *info, struct er
 
 static bool take_info(const json_t *root, struct worker_info *info, struct error *error) {
     int64_t pid;
-    int phase = take_name(root, "phase", phase_name, WORKER_PHASE_DRAINING + 1, error);
+    int phase = wire_take_name(root, "phase", phase_name, WORKER_PHASE_COUNT, error);
     if (phase < 0 || !wire_take_id(root, "workerId", info->id, sizeof(info->id), error) ||
         !wire_take_id(root, "incarnation", info->incarnation, sizeof(info->incarnation), error) ||
         !wire_take_text(root, "hostname", info->hostname, sizeof(info->hostname), error) ||
@@ -264,7 +193,7 @@ static bool take_info(const json_t *root, struct worker_info *info, struct error
         return false;
     info->pid = (int32_t)pid;
     info->phase = (enum worker_phase)phase;
-    return take_models(root, info, error) && take_load(root, &info->load, error) &&
+    return wire_take_models(root, info, error) && take_load(root, &info->load, error) &&
            take_clients(root, info, error) && wire_take_skills(root, info, error) &&
            wire_take_resources(root, &info->resources, error);
 }

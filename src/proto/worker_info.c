@@ -1,27 +1,39 @@
 #include "proto/worker_info.h"
 
 const char *worker_phase_name(enum worker_phase phase) {
-    switch (phase) {
-    case WORKER_PHASE_LOADING:
-        return "loading";
-    case WORKER_PHASE_READY:
-        return "ready";
-    case WORKER_PHASE_DRAINING:
-        return "draining";
-    }
-    return "loading";
+    static const char *const names[WORKER_PHASE_COUNT] = {
+#define X(name, word, meaning) [WORKER_PHASE_##name] = (word),
+        WORKER_PHASE_MAP(X)
+#undef X
+    };
+    return names[phase];
+}
+
+const char *worker_phase_meaning(enum worker_phase phase) {
+    static const char *const meanings[WORKER_PHASE_COUNT] = {
+#define X(name, word, meaning) [WORKER_PHASE_##name] = (meaning),
+        WORKER_PHASE_MAP(X)
+#undef X
+    };
+    return meanings[phase];
 }
 
 const char *model_state_name(enum model_state state) {
-    switch (state) {
-    case MODEL_LOADING:
-        return "loading";
-    case MODEL_READY:
-        return "ready";
-    case MODEL_FAILED:
-        return "failed";
-    }
-    return "loading";
+    static const char *const names[MODEL_STATE_COUNT] = {
+#define X(name, word, meaning) [MODEL_##name] = (word),
+        MODEL_STATE_MAP(X)
+#undef X
+    };
+    return names[state];
+}
+
+const char *model_state_meaning(enum model_state state) {
+    static const char *const meanings[MODEL_STATE_COUNT] = {
+#define X(name, word, meaning) [MODEL_##name] = (meaning),
+        MODEL_STATE_MAP(X)
+#undef X
+    };
+    return meanings[state];
 }
 
 const char *model_capability_name(enum model_capability capability) {

@@ -42,23 +42,62 @@ static inline uint32_t model_capability_bit(enum model_capability capability) {
     return UINT32_C(1) << capability;
 }
 
+/* The life of a worker, in this order; it may be told to drain in any phase. Heartbeats tell only of
+ * LOADING, READY and DRAINING. X(NAME, word, meaning) */
+#define WORKER_PHASE_MAP(X)                                                                \
+    X(INITIALIZING, "initializing", "made, and not started")                               \
+    X(CONNECTING, "connecting", "its link to NATS is not up yet; its models load already") \
+    X(REGISTERING, "registering", "no controller knows of it yet")                         \
+    X(LOADING, "loading", "it is registered and loads models; none is ready")              \
+    X(READY, "ready", "it takes jobs")                                                     \
+    X(DRAINING, "draining", "it finishes what it has and takes nothing new")               \
+    X(STOPPED, "stopped", "it has said good-bye and is silent; only freeing it is left")
+
 enum worker_phase {
-    WORKER_PHASE_LOADING, /* at least one model is being loaded, none is ready */
-    WORKER_PHASE_READY,
-    WORKER_PHASE_DRAINING, /* finishes what it has, takes nothing new */
+#define X(name, word, meaning) WORKER_PHASE_##name,
+    WORKER_PHASE_MAP(X)
+#undef X
+        WORKER_PHASE_COUNT
 };
 
-enum model_state { MODEL_LOADING, MODEL_READY, MODEL_FAILED };
+/* X(NAME, word, meaning) */
+#define MODEL_STATE_MAP(X)                                                                 \
+    X(UNLOADED, "unloaded", "it is known, and takes no memory")                            \
+    X(WAITING, "waiting",                                                                  \
+      "it is wanted; its load has not begun: there is no room yet, or it is not its turn") \
+    X(LOADING, "loading", "it is being checked and loaded")                                \
+    X(READY, "ready", "jobs for it run")                                                   \
+    X(UNLOADING, "unloading", "its memory is being given back")                            \
+    X(FAILED, "failed", "it could not be loaded")
+
+enum model_state {
+#define X(name, word, meaning) MODEL_##name,
+    MODEL_STATE_MAP(X)
+#undef X
+        MODEL_STATE_COUNT
+};
 
 struct model_info {
     char name[129];
     enum model_state state;
+    bool on_demand; /* it is not ready, and a job for it is taken all the same: it waits until it is loaded */
+    bool pinned;    /* it is not unloaded for another one */
     int32_t load_percent;   /* 0..100 */
-    int32_t context_tokens; /* per slot; 0 until ready */
+    int32_t context_tokens; /* per slot; until ready what it is likely to be, 0: not known */
     int32_t slots;          /* how many jobs run at once */
+    int32_t waiting;        /* jobs that wait for its load */
     int64_t parameters;     /* of the network; 0 until known */
-    int64_t file_bytes;
-    uint32_t capabilities;           /* bits, see model_capability_bit; 0 until ready */
+    int64_t file_bytes;     /* likewise, as the next two */
+    char architecture[33];  /* "llama" */
+    char quantization[25];  /* "Q8_0" */
+    int64_t memory_bytes;   /* weights and KV cache: what it takes, or would take; 0: not known */
+    int64_t idle_ms;        /* since a job of it ended or came; -1: there was none */
+    int64_t loads;          /* since the start of the incarnation, as the next two */
+    int64_t unloads;
+    int64_t load_failures;
+    int64_t load_ms;                 /* how long the newest load took; 0: there was none */
+    int64_t retry_ms;                /* failed: until a job for it makes it try again; -1: not as it is */
+    uint32_t capabilities;           /* bits, see model_capability_bit; until ready what its file tells */
     char error[MODEL_ERROR_MAX + 1]; /* why it failed; cut, never inside a UTF-8 character */
 };
 
@@ -184,7 +223,9 @@ struct worker_info {
     int64_t uptime_ms;
     struct model_info models[WORKER_MODELS_MAX];
     size_t model_count;
-    struct worker_load load; /* of all models together */
+    int64_t models_bytes;     /* that the loaded ones take, as far as it is known */
+    int64_t models_bytes_max; /* that they may take; 0: no bound */
+    struct worker_load load;  /* of all models together */
     struct worker_client
         clients[WORKER_CLIENTS_MAX]; /* each once; of more controllers the rest is left out */
     size_t client_count;
@@ -194,8 +235,10 @@ struct worker_info {
     struct worker_resources resources;
 };
 
-const char *worker_phase_name(enum worker_phase phase);              /* "loading", "ready", "draining" */
-const char *model_state_name(enum model_state state);                /* "loading", "ready", "failed" */
+const char *worker_phase_name(enum worker_phase phase);              /* "initializing"... */
+const char *worker_phase_meaning(enum worker_phase phase);           /* for people */
+const char *model_state_name(enum model_state state);                /* "unloaded"... */
+const char *model_state_meaning(enum model_state state);             /* for people */
 const char *model_capability_name(enum model_capability capability); /* "chat"... */
 const char *resource_level_name(enum resource_level level);          /* "ok", "soft", "hard" */
 const char *resource_signal_name(enum resource_signal signal);       /* "none", "process"... */

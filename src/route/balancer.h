@@ -40,7 +40,8 @@ int64_t route_tokens_estimate(const struct route_request *request);
 struct route_candidate {
     const struct worker_gauge *gauge;
     struct worker_model *model;
-    int32_t context_tokens; /* of the model there, for each slot */
+    enum model_state state; /* of the model there; if it is not ready, it is loaded for the request */
+    int32_t context_tokens; /* of the model there, for each slot; 0: not known yet */
     uint16_t seat;          /* the gauge's; lists of candidates are in ascending order of seats */
 };
 

@@ -108,8 +108,11 @@ static int32_t clamp_jobs(int64_t jobs, int32_t least) {
 
 static int32_t count_slots(const struct worker_info *info) {
     int64_t slots = 0;
-    for (size_t i = 0; i < info->model_count; i++)
-        slots += info->models[i].slots;
+    for (size_t i = 0; i < info->model_count; i++) {
+        enum model_state state = info->models[i].state;
+        bool takes_none = state == MODEL_UNLOADED || state == MODEL_UNLOADING;
+        slots += takes_none ? 0 : info->models[i].slots;
+    }
     return clamp_jobs(slots, 1);
 }
 
@@ -126,7 +129,7 @@ static bool serves_the_same(const struct worker_info *a, const struct worker_inf
         return false;
     for (size_t i = 0; i < a->model_count; i++) {
         const struct model_info *x = &a->models[i], *y = &b->models[i];
-        if (x->state != y->state || x->context_tokens != y->context_tokens ||
+        if (x->state != y->state || x->on_demand != y->on_demand || x->context_tokens != y->context_tokens ||
             x->capabilities != y->capabilities || strcmp(x->name, y->name) != 0)
             return false;
     }
@@ -498,11 +501,16 @@ static bool has_all_it_should(const struct registry_worker *worker) {
 
 static enum state_name phase_name(const struct registry_worker *worker) {
     switch (worker->info.phase) {
+    case WORKER_PHASE_INITIALIZING:
+    case WORKER_PHASE_CONNECTING:
+    case WORKER_PHASE_REGISTERING:
     case WORKER_PHASE_LOADING:
         return WARMING;
     case WORKER_PHASE_READY:
         return has_all_it_should(worker) ? ONLINE : DEGRADED;
     case WORKER_PHASE_DRAINING:
+    case WORKER_PHASE_STOPPED:
+    case WORKER_PHASE_COUNT:
         break;
     }
     return DRAINING;

@@ -39,7 +39,7 @@ struct worker_gauge {
     struct registry_worker *worker;
     uint64_t generation; /* the worker's */
     int32_t leases;
-    int32_t slots;  /* of all its models, at least 1 */
+    int32_t slots;  /* of all its models but those that are unloaded, at least 1 */
     double load;    /* leases / slots; the same for equal fractions, since division rounds to the nearest */
     int32_t others; /* jobs it had at its newest heartbeat that are not ours: of other controllers */
     uint16_t seat;  /* below REGISTRY_WORKERS_MAX, its own until it is forgotten: for tables of workers */

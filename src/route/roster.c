@@ -34,6 +34,24 @@ void route_keep_out(struct route_census *census, struct route_kept_outs *shown,
         shown->list[shown->count++] = (struct route_kept_out){worker, reason};
 }
 
+/* Of a model that is not loaded for whoever asks. */
+static enum route_reason reason_of_state(enum model_state state) {
+    switch (state) {
+    case MODEL_WAITING:
+    case MODEL_LOADING:
+        return ROUTE_LOADING;
+    case MODEL_UNLOADED:
+    case MODEL_UNLOADING:
+        return ROUTE_UNLOADED;
+    case MODEL_FAILED:
+        return ROUTE_LOAD_FAILED;
+    case MODEL_READY:
+    case MODEL_STATE_COUNT:
+        break;
+    }
+    return ROUTE_REASON_COUNT;
+}
+
 /* ROUTE_REASON_COUNT: nothing keeps it out. */
 static enum route_reason reason_against(const struct registry_worker *worker,
                                         const struct model_info *model) {
@@ -41,11 +59,9 @@ static enum route_reason reason_against(const struct registry_worker *worker,
         return ROUTE_OFFLINE;
     if (worker->state == WORKER_SUSPECT)
         return worker->hung ? ROUTE_HUNG : ROUTE_SUSPECT;
-    if (worker->info.phase == WORKER_PHASE_DRAINING)
+    if (worker->info.phase >= WORKER_PHASE_DRAINING)
         return ROUTE_DRAINING;
-    if (model->state == MODEL_LOADING)
-        return ROUTE_LOADING;
-    return model->state == MODEL_FAILED ? ROUTE_LOAD_FAILED : ROUTE_REASON_COUNT;
+    return model->on_demand ? ROUTE_REASON_COUNT : reason_of_state(model->state);
 }
 
 static bool reserve(struct roster *roster, size_t count) {
@@ -59,8 +75,18 @@ static bool reserve(struct roster *roster, size_t count) {
     return true;
 }
 
+static void add(struct roster *roster, const struct registry_worker *worker, const struct model_info *model) {
+    roster->cold += model->state != MODEL_READY;
+    roster->candidates[roster->count++] =
+        (struct route_candidate){.gauge = worker->gauge,
+                                 .seat = worker->gauge->seat,
+                                 .model = worker_model_find(worker, roster->model),
+                                 .state = model->state,
+                                 .context_tokens = model->context_tokens};
+}
+
 static void fill(struct roster *roster, const struct registry *registry) {
-    roster->count = 0;
+    roster->count = roster->cold = 0;
     roster->census = (struct route_census){0};
     roster->kept_out.count = 0;
     size_t met = 0;
@@ -75,11 +101,7 @@ static void fill(struct roster *roster, const struct registry *registry) {
         roster->census.serving++;
         enum route_reason reason = reason_against(worker, model);
         if (reason == ROUTE_REASON_COUNT)
-            roster->candidates[roster->count++] =
-                (struct route_candidate){.gauge = worker->gauge,
-                                         .seat = worker->gauge->seat,
-                                         .model = worker_model_find(worker, roster->model),
-                                         .context_tokens = model->context_tokens};
+            add(roster, worker, model);
         else
             route_keep_out(&roster->census, &roster->kept_out, worker, reason);
     }

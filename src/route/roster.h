@@ -6,19 +6,21 @@
 
 /* Why a worker that serves the model cannot get the request; the first that applies, in this order.
  * X(NAME, field of the census, name in the API) */
-#define ROUTE_REASON_MAP(X)                                                                 \
-    X(OFFLINE, offline, "offline")                                                          \
-    X(SUSPECT, suspect, "suspect")                                                          \
-    X(HUNG, hung, "hung")                                                                   \
-    X(DRAINING, draining, "draining")                                                       \
-    X(LOADING, loading, "loading")                                                          \
-    X(LOAD_FAILED, load_failed, "loadFailed")                                               \
-    X(UNSKILLED, unskilled, "unskilled") /* from here on 0 in a roster */                   \
-    X(TRIED, excluded, "tried")          /* by an earlier try, or another one is not */     \
-    X(MEMORY, short_of_memory, "memory") /* and takes none of that priority */              \
-    X(BREAKER, broken, "breaker")                                                           \
-    X(FULL, full, "full")                                                                   \
-    X(BUSY, busy, "busy")                  /* it has refused a job for being full lately */ \
+#define ROUTE_REASON_MAP(X)                                                                               \
+    X(OFFLINE, offline, "offline")                                                                        \
+    X(SUSPECT, suspect, "suspect")                                                                        \
+    X(HUNG, hung, "hung")                                                                                 \
+    X(DRAINING, draining, "draining")                                                                     \
+    X(LOADING, loading, "loading")                                                                        \
+    X(UNLOADED, unloaded, "unloaded") /* and it is not loaded on demand */                                \
+    X(LOAD_FAILED, load_failed, "loadFailed")                                                             \
+    X(UNSKILLED, unskilled, "unskilled") /* from here on 0 in a roster */                                 \
+    X(TRIED, excluded, "tried")          /* by an earlier try, or another one is not */                   \
+    X(MEMORY, short_of_memory, "memory") /* and takes none of that priority */                            \
+    X(BREAKER, broken, "breaker")                                                                         \
+    X(FULL, full, "full")                                                                                 \
+    X(BUSY, busy, "busy")                  /* it has refused a job for being full lately */               \
+    X(COLD, cold, "cold")                  /* it would have to load the model, or has less room for it */ \
     X(SLOW_START, slow_start, "slowStart") /* its share is used up, and that of others is not */
 
 enum route_reason {
@@ -57,6 +59,7 @@ struct roster {
     uint64_t used;                      /* grows: when it was asked for last */
     struct route_candidate *candidates; /* owned */
     size_t count;
+    size_t cold; /* of them, those where the model is not ready and is loaded for whoever asks */
     size_t cap;
     struct route_census census;
     struct route_kept_outs kept_out;

@@ -45,6 +45,8 @@ static enum status status_of(const struct route_census *census) {
         return STATUS_RESOURCE_LIMIT_EXCEEDED;
     if (census->broken == census->serving)
         return STATUS_CIRCUIT_BREAKER_OPEN;
+    if (census->unloaded == census->serving)
+        return STATUS_MODEL_NOT_LOADED;
     return away == census->serving ? STATUS_NO_HEALTHY_WORKERS : STATUS_NO_WORKERS_AVAILABLE;
 }
 
@@ -61,11 +63,12 @@ static void tell_reasons(const char *model, const struct route_census *census, s
     error_set(
         error, status, NULL,
         "%s: of the %zu workers with the model \"%s\" %zu full, %zu busy, %zu short of memory, %zu still "
-        "loading it, %zu failed to load it, %zu draining, %zu suspect, %zu hung, %zu offline, %zu already "
+        "loading it, %zu have it unloaded and load none on demand, %zu failed to load it, %zu draining, %zu "
+        "suspect, %zu hung, %zu offline, %zu already "
         "tried, %zu left alone by their circuit breaker",
         sentence_of(status), census->serving, model, census->full, census->busy, census->short_of_memory,
-        census->loading, census->load_failed, census->draining, census->suspect, census->hung,
-        census->offline, census->excluded, census->broken);
+        census->loading, census->unloaded, census->load_failed, census->draining, census->suspect,
+        census->hung, census->offline, census->excluded, census->broken);
 }
 
 /* How many of the known workers with the model have the skills, whatever else keeps them out. */
@@ -115,6 +118,9 @@ static void tell_why(const struct router *router, const struct route_request *re
         tell_reasons(model, census, error);
 }
 
+/* How soon a worker can begin, the best first. */
+enum warmth { WARM, WARMING, COLD };
+
 /* One pick through all the reasons that may keep a live worker out. */
 struct sieve {
     struct router *router;
@@ -123,8 +129,10 @@ struct sieve {
     int64_t now_ms;
     bool uneasy; /* one of those that are left is not easy: it may have to prove itself, or starts slowly */
     enum chat_priority priority;
-    uint64_t skills; /* required */
-    bool unheard_of; /* one of them is no worker's */
+    uint64_t skills;    /* required */
+    bool unheard_of;    /* one of them is no worker's */
+    enum warmth warmth; /* of those that are left, the best */
+    int64_t room_bytes; /* likewise */
 };
 
 static bool lacks_skills(const struct sieve *sieve, const struct route_candidate *candidate) {
@@ -249,6 +257,51 @@ static size_t prefer(struct sieve *sieve, size_t count, keep_fn *keep, enum rout
     return kept;
 }
 
+/* Where a job of ours waits the model is being loaded, though no heartbeat says so yet. One that only waits
+ * for room there is better loaded elsewhere. */
+static enum warmth warmth_of(const struct route_candidate *candidate) {
+    if (candidate->state == MODEL_READY)
+        return WARM;
+    if (candidate->state == MODEL_WAITING)
+        return COLD;
+    return candidate->state == MODEL_LOADING || candidate->model->leases > 0 ? WARMING : COLD;
+}
+
+/* For models; without a bound it is as much as anybody has. */
+static int64_t room_bytes_of(const struct route_candidate *candidate) {
+    const struct worker_info *info = &candidate->gauge->worker->info;
+    if (info->models_bytes_max == 0)
+        return INT64_MAX;
+    return info->models_bytes < info->models_bytes_max ? info->models_bytes_max - info->models_bytes : 0;
+}
+
+static bool is_warmest(const struct sieve *sieve, const struct route_candidate *candidate) {
+    return warmth_of(candidate) == sieve->warmth;
+}
+
+static bool has_most_room(const struct sieve *sieve, const struct route_candidate *candidate) {
+    return room_bytes_of(candidate) == sieve->room_bytes;
+}
+
+/* Where the model is ready; else where it is being loaded; else where there is most room for it. */
+static size_t prefer_warm(struct sieve *sieve, size_t count) {
+    const struct route_candidate *candidates = sieve->router->candidates;
+    sieve->warmth = COLD;
+    for (size_t i = 0; i < count; i++) {
+        enum warmth warmth = warmth_of(&candidates[i]);
+        sieve->warmth = warmth < sieve->warmth ? warmth : sieve->warmth;
+    }
+    count = prefer(sieve, count, is_warmest, ROUTE_COLD);
+    if (sieve->warmth != COLD)
+        return count;
+    sieve->room_bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        int64_t bytes = room_bytes_of(&candidates[i]);
+        sieve->room_bytes = bytes > sieve->room_bytes ? bytes : sieve->room_bytes;
+    }
+    return prefer(sieve, count, has_most_room, ROUTE_COLD);
+}
+
 /* Of those that the operator has not shut out himself. */
 static bool is_panic(const struct roster *roster, int64_t now_ms) {
     size_t live = 0, ejected = 0;
@@ -276,7 +329,7 @@ static bool find_eligible(struct sieve *sieve, const struct roster *roster) {
     router->eligible = roster->candidates;
     router->eligible_count = roster->count;
     bool any_will_do = !sieve->unheard_of && sieve->skills == 0;
-    if (any_will_do && sieve->exclusion->count == 0 && router->registry->uneasy == 0)
+    if (any_will_do && sieve->exclusion->count == 0 && router->registry->uneasy == 0 && roster->cold == 0)
         return true;
     if (!reserve_candidates(router))
         return false;
@@ -286,6 +339,8 @@ static bool find_eligible(struct sieve *sieve, const struct roster *roster) {
         count = prefer(sieve, count, is_new_to_request, ROUTE_TRIED);
     if (sieve->uneasy && router->own_probes && !decision->panic)
         count = prefer(sieve, count, is_proven, ROUTE_BREAKER);
+    if (roster->cold > 0)
+        count = prefer_warm(sieve, count);
     if (sieve->uneasy)
         count = prefer(sieve, count, has_share_left, ROUTE_SLOW_START);
     router->eligible = router->candidates;

@@ -48,10 +48,11 @@ void router_init(struct router *router, struct registry *registry, struct balanc
 void router_release(struct router *router);
 
 /* The worker, or NULL and why in `error`: MODEL_NOT_FOUND when no worker that is known serves the model,
- * WORKER_OVERLOADED when there are workers that could take it but they are full or busy,
- * RESOURCE_LIMIT_EXCEEDED when they are short of memory, CIRCUIT_BREAKER_OPEN when only breakers keep them
- * out, NO_HEALTHY_WORKERS when all are silent, hung, offline, tried or broken, else NO_WORKERS_AVAILABLE;
- * with what keeps each of them out. `decision` is filled in either case.
+ * MODEL_NOT_LOADED when it is unloaded everywhere and not loaded on demand, WORKER_OVERLOADED when there are
+ * workers that could take it but they are full or busy, RESOURCE_LIMIT_EXCEEDED when they are short of
+ * memory, CIRCUIT_BREAKER_OPEN when only breakers keep them out, NO_HEALTHY_WORKERS when all are silent,
+ * hung, offline, tried or broken, else NO_WORKERS_AVAILABLE; with what keeps each of them out. `decision` is
+ * filled in either case.
  *
  * A worker without the skills that the request requires never gets it, whatever the strategy. When that
  * leaves nobody, the error is one of those above and its message names the skills. It is never a 400, even if
@@ -61,8 +62,9 @@ void router_release(struct router *router);
  * In this order: live workers with the model; with the skills; not tried before; enough memory for its
  * priority; breaker; neither full nor busy; never tried at all (another incarnation of one that was tried
  * only when there is nobody else); with own_probes none that would have to prove itself, unless all do or it
- * is panic; not above the share of a worker in slow start, unless all are; the session's worker if it is
- * still among them; the strategy.
+ * is panic; where the model is ready, else where it is being loaded, else where there is most room to load
+ * it; not above the share of a worker in slow start, unless all are; the session's worker if it is still
+ * among them; the strategy.
  *
  * Tell the balancer when the request was sent there (balancer_note_sent), and take lease and breaker ticket.
  */

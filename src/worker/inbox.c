@@ -34,11 +34,11 @@ static struct runner *admit(struct worker *worker, const struct wire_job *wire, 
         error_set(error, STATUS_CANCELLED, NULL, "the request was cancelled before its job arrived");
         return NULL;
     }
-    if (worker->draining) {
+    if (worker_is_draining(worker)) {
         error_set(error, STATUS_WORKER_DRAINING, NULL, "the worker stops and takes no new jobs");
         return NULL;
     }
-    if (worker->runner_count == 0) {
+    if (worker->phase == WORKER_PHASE_INITIALIZING) {
         error_set(error, STATUS_MODEL_NOT_LOADED, NULL, "the worker is about to start");
         return NULL;
     }

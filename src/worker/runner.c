@@ -417,7 +417,11 @@ static enum status check_state(const struct runner *runner, struct error *error)
     case MODEL_FAILED:
         return error_set(error, STATUS_MODEL_LOAD_FAILED, NULL, "model %s could not be loaded: %s", name,
                          runner->load_error.message);
+    case MODEL_UNLOADED:
+    case MODEL_WAITING:
+    case MODEL_UNLOADING:
     case MODEL_READY:
+    case MODEL_STATE_COUNT:
         break;
     }
     return STATUS_OK;

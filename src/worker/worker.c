@@ -28,16 +28,6 @@ static int64_t rss_bytes(void) {
     return (int64_t)pages * sysconf(_SC_PAGESIZE);
 }
 
-static enum worker_phase phase_of(const struct worker *worker, const struct worker_info *info) {
-    if (worker->draining)
-        return WORKER_PHASE_DRAINING;
-    for (size_t i = 0; i < info->model_count; i++) {
-        if (info->models[i].state == MODEL_READY)
-            return WORKER_PHASE_READY;
-    }
-    return WORKER_PHASE_LOADING;
-}
-
 static void count_client(struct worker_info *info, const char *controller_id) {
     size_t i = 0;
     while (i < info->client_count && strcmp(info->clients[i].controller_id, controller_id) != 0)
@@ -77,6 +67,7 @@ void worker_get_info(struct worker *worker, struct worker_info *out) {
     int64_t now_ms = clock_ms();
     *out = (struct worker_info){
         .pid = getpid(),
+        .phase = worker->phase,
         .uptime_ms = now_ms - worker->started_ms,
         .model_count = worker->runner_count,
         .hardware = worker->hardware,
@@ -105,7 +96,6 @@ void worker_get_info(struct worker *worker, struct worker_info *out) {
     out->load.queue.next_wait_ms = next_wait_ms(worker, out, now_ms);
     count_clients(worker, out);
     resource_watch_get(&worker->resources, &out->resources);
-    out->phase = phase_of(worker, out);
 }
 
 /* What cannot be sent is repeated soon enough: by the next heartbeat, or when the link is up again. */
@@ -125,12 +115,48 @@ static void publish_info(struct worker *worker, const char *subject) {
     publish_body(worker, subject, &body);
 }
 
-static bool is_present(const struct worker *worker) {
-    return worker->runner_count > 0 && !worker->gone;
+/* Life. */
+
+static void enter(struct worker *worker, enum worker_phase phase) {
+    if (worker->phase == phase)
+        return;
+    log_info("worker changes phase", F_STR("from", worker_phase_name(worker->phase)),
+             F_STR("to", worker_phase_name(phase)));
+    worker->phase = phase;
+}
+
+bool worker_is_draining(const struct worker *worker) {
+    return worker->phase >= WORKER_PHASE_DRAINING;
+}
+
+static bool is_registered(const struct worker *worker) {
+    return worker->phase >= WORKER_PHASE_LOADING && worker->phase <= WORKER_PHASE_DRAINING;
+}
+
+static bool has_ready_model(const struct worker *worker) {
+    for (size_t i = 0; i < worker->runner_count; i++) {
+        struct model_info model;
+        runner_get_info(worker->runners[i], &model);
+        if (model.state == MODEL_READY)
+            return true;
+    }
+    return false;
+}
+
+/* From start to drain: as far as it has come. */
+static void advance(struct worker *worker) {
+    if (worker->phase == WORKER_PHASE_INITIALIZING || worker_is_draining(worker))
+        return;
+    if (!is_registered(worker) && !transport_is_up(worker->env.transport))
+        return;
+    if (!is_registered(worker))
+        enter(worker, WORKER_PHASE_REGISTERING);
+    enter(worker, has_ready_model(worker) ? WORKER_PHASE_READY : WORKER_PHASE_LOADING);
 }
 
 void worker_register(struct worker *worker) {
-    if (is_present(worker))
+    advance(worker);
+    if (is_registered(worker))
         publish_info(worker, WIRE_SUBJECT_REGISTER);
 }
 
@@ -163,9 +189,11 @@ static void drop_jobs_of_the_silent(struct worker *worker) {
 
 static void beat(void *arg) {
     struct worker *worker = arg;
-    if (!is_present(worker))
+    if (worker->phase == WORKER_PHASE_INITIALIZING || worker->phase == WORKER_PHASE_STOPPED)
         return;
-    publish_info(worker, WIRE_SUBJECT_HEARTBEAT);
+    advance(worker);
+    if (is_registered(worker))
+        publish_info(worker, WIRE_SUBJECT_HEARTBEAT);
     drop_jobs_of_the_silent(worker);
     loop_timer_arm(&worker->heartbeat, worker->env.config->discovery.heartbeat_interval_ms);
 }
@@ -183,7 +211,7 @@ static void on_link(bool up, void *arg) {
 /* Drain. */
 
 static void say_goodbye(struct worker *worker) {
-    worker->gone = true;
+    enter(worker, WORKER_PHASE_STOPPED);
     loop_timer_disarm(&worker->heartbeat);
     loop_timer_disarm(&worker->drain_timer);
     struct wire_deregister message;
@@ -198,7 +226,7 @@ static void say_goodbye(struct worker *worker) {
 }
 
 static void check_drained(struct worker *worker) {
-    if (worker->draining && !worker->gone && worker->jobs.count == 0)
+    if (worker->phase == WORKER_PHASE_DRAINING && worker->jobs.count == 0)
         say_goodbye(worker);
 }
 
@@ -243,12 +271,12 @@ void worker_drain(struct worker *worker, int64_t limit_ms, void (*on_drained)(vo
         worker->on_drained = on_drained;
         worker->on_drained_arg = arg;
     }
-    if (worker->gone) {
+    if (worker->phase == WORKER_PHASE_STOPPED) {
         loop_defer_ask(&worker->tell);
         return;
     }
-    if (!worker->draining) {
-        worker->draining = true;
+    if (worker->phase != WORKER_PHASE_DRAINING) {
+        enter(worker, WORKER_PHASE_DRAINING);
         log_info("worker drains", F_INT("jobs", worker->jobs.count), F_INT("limit_ms", limit_ms));
         beat(worker);
     }
@@ -299,7 +327,7 @@ static void on_loaded(struct runner *runner, const struct error *error, void *ar
     runner_get_info(runner, &model);
     if (error) {
         log_error("model could not be loaded", F_STR("model", model.name), F_STR("reason", error->message));
-        worker->failed = !worker->draining && all_failed(worker);
+        worker->failed = !worker_is_draining(worker) && all_failed(worker);
         if (worker->failed)
             loop_defer_ask(&worker->tell);
     } else {
@@ -315,17 +343,17 @@ static void tell(void *arg) {
     struct worker *worker = arg;
     if (worker->failed && worker->on_failed) {
         worker->failed = false;
-        if (worker->gone)
+        if (worker->phase == WORKER_PHASE_STOPPED)
             loop_defer_ask(&worker->tell);
         worker->on_failed(worker->on_failed_arg);
-    } else if (worker->gone && worker->on_drained) {
+    } else if (worker->phase == WORKER_PHASE_STOPPED && worker->on_drained) {
         void (*on_drained)(void *) = worker->on_drained;
         worker->on_drained = NULL;
         on_drained(worker->on_drained_arg);
     }
 }
 
-/* Life. */
+/* From new to free. */
 
 static void on_emit_lost(const char *controller_id, enum status status, void *arg) {
     struct worker *worker = arg;
@@ -399,6 +427,7 @@ enum status worker_start(struct worker *worker, void (*on_failed)(void *arg), vo
             return STATUS_START_FAILED;
         worker->runners[worker->runner_count++] = runner;
     }
+    enter(worker, WORKER_PHASE_CONNECTING);
     log_info("worker starts", F_STR("incarnation", worker->incarnation), F_INT("models", config->model_count),
              F_STR("engine", worker->env.engine_ops->name));
     worker_register(worker);
@@ -409,7 +438,7 @@ enum status worker_start(struct worker *worker, void (*on_failed)(void *arg), vo
 void worker_free(struct worker *worker) {
     if (!worker)
         return;
-    worker->gone = true;
+    worker->phase = WORKER_PHASE_STOPPED; /* jobs come back from the runners, and nothing follows from it */
     for (size_t i = 0; i < worker->runner_count; i++)
         runner_free(worker->runners[i]);
     resource_watch_release(&worker->resources);

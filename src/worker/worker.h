@@ -2,7 +2,8 @@
  *
  * Life: worker_new subscribes; worker_start loads the models (on threads of their own), registers, and beats.
  * worker_drain ends it: nothing new is taken, what runs is finished inside the limit, then it deregisters and
- * calls back. worker_free stops the threads.
+ * calls back. worker_free stops the threads. Then another one may be made in the same process, with the same
+ * id and on a new transport; it has an incarnation of its own. The phases are in proto/worker_info.h.
  *
  * Threads: the loop thread owns the worker and its table of jobs; each model has a runner with two threads,
  * one that renders and tokenizes prompts, one (the engine thread) that owns queue, slots and engine. The loop

@@ -38,9 +38,8 @@ struct worker {
     uint64_t jobs_rejected;
     uint64_t jobs_orphaned;
     /* Life. */
-    bool draining;
+    enum worker_phase phase;
     bool limit_reached; /* of the drain */
-    bool gone;          /* has deregistered: says nothing any more */
     bool failed;        /* no model could be loaded, and nobody was told yet */
     struct loop_timer heartbeat;
     struct loop_timer drain_timer;
@@ -55,6 +54,7 @@ struct worker {
 MUST_USE enum status worker_subscribe(struct worker *worker, struct error *error);
 
 /* worker.c */
+bool worker_is_draining(const struct worker *worker); /* or has stopped */
 void worker_register(struct worker *worker);
 /* The controller is gone: nobody waits for its jobs. */
 void worker_drop_orphans(struct worker *worker, const char *controller_id);

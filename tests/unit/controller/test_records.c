@@ -182,11 +182,10 @@ static void the_routing_decision_tells_why_workers_were_left_out(void **state) {
     record.census = (struct route_census){
         .serving = 9, .offline = 1, .suspect = 2, .loading = 3, .excluded = 1, .full = 4};
     assert_written(&record, "\"routing\":{\"strategy\":\"least_requests\",\"candidates\":2,\"serving\":9,");
-    assert_written(
-        &record,
-        "\"excluded\":{\"offline\":1,\"suspect\":2,\"hung\":0,\"draining\":0,"
-        "\"loading\":3,\"loadFailed\":0,\"unskilled\":0,\"tried\":1,\"memory\":0,\"breaker\":0,\"full\":4,"
-        "\"busy\":0,\"slowStart\":0}");
+    assert_written(&record, "\"excluded\":{\"offline\":1,\"suspect\":2,\"hung\":0,\"draining\":0,"
+                            "\"loading\":3,\"unloaded\":0,\"loadFailed\":0,\"unskilled\":0,\"tried\":1,"
+                            "\"memory\":0,\"breaker\":0,\"full\":4,"
+                            "\"busy\":0,\"cold\":0,\"slowStart\":0}");
 }
 
 static void every_state_has_a_name_of_its_own(void **state) {

@@ -116,22 +116,36 @@ static void random_info(struct rng *rng, struct worker_info *info) {
     random_text(rng, info->hostname, sizeof info->hostname - 1);
     random_text(rng, info->version, sizeof info->version - 1);
     info->pid = random_i32(rng);
-    info->phase = (enum worker_phase)rng_below(rng, WORKER_PHASE_DRAINING + 1);
+    info->phase = (enum worker_phase)rng_below(rng, WORKER_PHASE_COUNT);
     info->uptime_ms = random_i64(rng);
     info->model_count = rng_below(rng, WORKER_MODELS_MAX + 1);
     for (size_t i = 0; i < info->model_count; i++) {
         struct model_info *model = &info->models[i];
         random_text(rng, model->name, sizeof model->name - 1);
-        model->state = (enum model_state)rng_below(rng, MODEL_FAILED + 1);
+        model->state = (enum model_state)rng_below(rng, MODEL_STATE_COUNT);
         model->load_percent = (int32_t)rng_below(rng, 101);
         model->context_tokens = random_i32(rng);
         model->slots = random_i32(rng);
         model->parameters = random_i64(rng);
         model->file_bytes = random_i64(rng);
+        model->on_demand = rng_below(rng, 2);
+        model->pinned = rng_below(rng, 2);
+        model->waiting = random_i32(rng);
+        random_text(rng, model->architecture, sizeof model->architecture - 1);
+        random_text(rng, model->quantization, sizeof model->quantization - 1);
+        model->memory_bytes = random_i64(rng);
+        model->idle_ms = rng_below(rng, 4) ? random_i64(rng) : -1;
+        model->loads = random_i64(rng);
+        model->unloads = random_i64(rng);
+        model->load_failures = random_i64(rng);
+        model->load_ms = random_i64(rng);
+        model->retry_ms = rng_below(rng, 4) ? random_i64(rng) : -1;
         model->capabilities = (uint32_t)rng_below(rng, 1u << MODEL_CAPABILITY_COUNT);
         if (model->state == MODEL_FAILED)
             random_text(rng, model->error, sizeof model->error - 1);
     }
+    info->models_bytes = random_i64(rng);
+    info->models_bytes_max = random_i64(rng);
     random_skills(rng, info);
     random_resources(rng, &info->resources);
     random_load(rng, &info->load);
@@ -149,6 +163,15 @@ static void assert_same_model(const struct model_info *a, const struct model_inf
     assert_int_equal(a->context_tokens, b->context_tokens);
     assert_int_equal(a->slots, b->slots);
     assert_true(a->parameters == b->parameters && a->file_bytes == b->file_bytes);
+    assert_int_equal(a->on_demand, b->on_demand);
+    assert_int_equal(a->pinned, b->pinned);
+    assert_int_equal(a->waiting, b->waiting);
+    assert_string_equal(a->architecture, b->architecture);
+    assert_string_equal(a->quantization, b->quantization);
+    assert_true(a->memory_bytes == b->memory_bytes && a->idle_ms == b->idle_ms);
+    assert_true(a->loads == b->loads && a->unloads == b->unloads);
+    assert_true(a->load_failures == b->load_failures);
+    assert_true(a->load_ms == b->load_ms && a->retry_ms == b->retry_ms);
     assert_int_equal(a->capabilities, b->capabilities);
     assert_string_equal(a->error, b->error);
 }
@@ -215,6 +238,7 @@ static void assert_same_info(const struct worker_info *a, const struct worker_in
     assert_int_equal(a->model_count, b->model_count);
     for (size_t i = 0; i < a->model_count; i++)
         assert_same_model(&a->models[i], &b->models[i]);
+    assert_true(a->models_bytes == b->models_bytes && a->models_bytes_max == b->models_bytes_max);
     assert_same_skills(a, b);
     assert_same_resources(&a->resources, &b->resources);
     assert_same_load(&a->load, &b->load);

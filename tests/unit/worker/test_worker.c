@@ -516,7 +516,7 @@ static void a_control_message_drains_and_a_later_drain_calls_back(void **state) 
     start_ready();
     send_control(WIRE_CONTROL_DRAIN);
     wait_count(&t.replies, 1);
-    assert_int_equal(t.info.phase, WORKER_PHASE_DRAINING);
+    assert_int_equal(t.info.phase, WORKER_PHASE_STOPPED);
     wait_count(&t.deregistrations, 1);
     assert_int_equal(t.drained, 0);
     worker_drain(t.worker, 60000, on_drained, NULL);
@@ -558,15 +558,37 @@ static void no_model_at_all_is_a_failure(void **state) {
     assert_int_equal(t.info.models[0].state, MODEL_FAILED);
 }
 
-static void every_worker_has_its_own_incarnation(void **state) {
-    (void)state;
-    start_ready();
-    struct worker_info first = info_now();
+static void restart_on_a_new_link(void) {
     worker_free(t.worker);
     transport_close(t.harness.worker_link);
     t.harness.worker_link = transport_memory_open(t.harness.bus, t.harness.loop);
     start();
-    assert_string_not_equal(info_now().incarnation, first.incarnation);
+}
+
+static void a_worker_goes_through_its_phases_and_can_live_again_as_another_incarnation(void **state) {
+    (void)state;
+    gate_close();
+    transport_memory_set_link(t.harness.worker_link, false);
+    start();
+    harness_settle(&t.harness);
+    assert_int_equal(info_now().phase, WORKER_PHASE_CONNECTING);
+    assert_int_equal(t.registrations, 0);
+    transport_memory_set_link(t.harness.worker_link, true);
+    for (int life = 1; life <= 3; life++) {
+        wait_count(&t.registrations, life);
+        assert_int_equal(info_now().phase, WORKER_PHASE_LOADING);
+        gate_open();
+        wait_phase(WORKER_PHASE_READY);
+        worker_drain(t.worker, 60000, on_drained, NULL);
+        wait_count(&t.drained, life);
+        wait_count(&t.deregistrations, life);
+        struct worker_info last = info_now();
+        assert_int_equal(last.phase, WORKER_PHASE_STOPPED);
+        assert_string_equal(t.deregister.incarnation, last.incarnation);
+        gate_close();
+        restart_on_a_new_link();
+        assert_string_not_equal(info_now().incarnation, last.incarnation);
+    }
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -595,7 +617,7 @@ int main(void) {
         TEST(a_control_message_drains_and_a_later_drain_calls_back),
         TEST(one_model_that_loads_is_enough),
         TEST(no_model_at_all_is_a_failure),
-        TEST(every_worker_has_its_own_incarnation),
+        TEST(a_worker_goes_through_its_phases_and_can_live_again_as_another_incarnation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
