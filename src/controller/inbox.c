@@ -282,6 +282,25 @@ static void on_reply(const struct transport_message *message, void *arg) {
     }
 }
 
+/* Of an incarnation that is not known (yet) it is of no use. */
+static void on_prefixes(const struct transport_message *message, void *arg) {
+    struct controller *controller = arg;
+    struct wire_prefixes prefixes;
+    struct error error;
+    if (!controller->balancer.ops->told)
+        return;
+    if (wire_read_prefixes(message->data, message->len, &prefixes, &error) == STATUS_OK) {
+        const struct prefix_news news = {prefixes.held, prefixes.held_count, prefixes.gone,
+                                         prefixes.gone_count};
+        struct registry_worker *worker = registry_find(&controller->registry, prefixes.worker_id);
+        if (worker && strcmp(worker->info.incarnation, prefixes.incarnation) == 0)
+            balancer_note_told(&controller->balancer, &news, worker);
+    } else {
+        controller_note_malformed(controller, message->subject, &error);
+    }
+    wire_prefixes_release(&prefixes);
+}
+
 enum status controller_subscribe(struct controller *controller) {
     char replies[WIRE_SUBJECT_MAX];
     wire_subject_replies(replies, controller->id);
@@ -291,7 +310,8 @@ enum status controller_subscribe(struct controller *controller) {
     } wanted[] = {{replies, on_reply},
                   {WIRE_SUBJECT_REGISTER, on_worker_info},
                   {WIRE_SUBJECT_HEARTBEAT, on_worker_info},
-                  {WIRE_SUBJECT_DEREGISTER, on_deregister}};
+                  {WIRE_SUBJECT_DEREGISTER, on_deregister},
+                  {WIRE_SUBJECT_PREFIXES, on_prefixes}};
     for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
         enum status status =
             transport_subscribe(controller->transport, wanted[i].subject, wanted[i].fn, controller);

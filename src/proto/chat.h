@@ -66,3 +66,14 @@ void chat_request_release(struct chat_request *request);
 
 const char *finish_reason_name(enum finish_reason reason);   /* "stop", "length"; NULL for FINISH_NONE */
 const char *chat_priority_name(enum chat_priority priority); /* "high", "medium", "low" */
+
+/* The beginnings of a prompt (messages as JSON) as hashes, for who has computed which of them: it is cut into
+ * blocks of PREFIX_BLOCK_BYTES, and each has the hash of everything up to its end, model included, so that
+ * equal hashes mean equal beginnings. Every process computes the same. What is left over at the end, or is
+ * behind PREFIX_BLOCKS_MAX blocks, is not looked at. */
+enum { PREFIX_BLOCK_BYTES = 256, PREFIX_BLOCKS_MAX = 2048 };
+
+size_t prefix_count(size_t prompt_len);
+uint64_t prefix_start(const char *model);
+/* The hash of the block that begins at `block`, from the one before it or prefix_start's. */
+uint64_t prefix_next(uint64_t before, const char *block);

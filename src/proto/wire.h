@@ -45,6 +45,7 @@ enum {
 #define WIRE_SUBJECT_REGISTER   "worker.register"
 #define WIRE_SUBJECT_HEARTBEAT  "worker.heartbeat"
 #define WIRE_SUBJECT_DEREGISTER "worker.deregister"
+#define WIRE_SUBJECT_PREFIXES   "worker.prefixes"
 #define WIRE_SUBJECT_DISCOVER   "cluster.discover"
 
 #define WIRE_SUBJECT_CONTROLLER_HEARTBEAT "controller.heartbeat"
@@ -170,6 +171,22 @@ struct wire_deregister {
 void wire_write_deregister(struct buf *out, const struct wire_deregister *deregister);
 MUST_USE enum status wire_read_deregister(const char *data, size_t len, struct wire_deregister *deregister,
                                           struct error *error);
+
+/* Beginnings of prompts that a worker holds, since it was asked or since its last word. */
+enum { WIRE_PREFIXES_MAX = 4096 }; /* of each kind in a message */
+struct wire_prefixes {
+    char worker_id[WORKER_ID_MAX + 1];
+    char incarnation[INCARNATION_CHARS + 1];
+    const uint64_t *held; /* owned when they were read, as is `gone`; hashes, see proto/chat.h */
+    size_t held_count;
+    const uint64_t *gone;
+    size_t gone_count;
+};
+void wire_write_prefixes(struct buf *out, const struct wire_prefixes *prefixes);
+/* The caller releases it, whatever is returned. */
+MUST_USE enum status wire_read_prefixes(const char *data, size_t len, struct wire_prefixes *prefixes,
+                                        struct error *error);
+void wire_prefixes_release(struct wire_prefixes *prefixes); /* of one that was read */
 
 enum wire_control_op { WIRE_CONTROL_STATS, WIRE_CONTROL_DRAIN };
 void wire_write_control(struct buf *out, enum wire_control_op op);

@@ -235,6 +235,15 @@ struct worker_info {
     struct worker_resources resources;
 };
 
+/* What a worker tells of the beginnings of prompts that it has computed (hashes, see proto/chat.h): those
+ * that it holds now and did not before, and those that it holds no more. */
+struct prefix_news {
+    const uint64_t *held;
+    size_t held_count;
+    const uint64_t *gone;
+    size_t gone_count;
+};
+
 const char *worker_phase_name(enum worker_phase phase);              /* "initializing"... */
 const char *worker_phase_meaning(enum worker_phase phase);           /* for people */
 const char *model_state_name(enum model_state state);                /* "unloaded"... */

@@ -45,3 +45,9 @@ void balancer_note_sent(struct balancer *balancer, const struct route_request *r
     if (balancer->ops->sent)
         balancer->ops->sent(balancer, request, worker);
 }
+
+void balancer_note_told(struct balancer *balancer, const struct prefix_news *news,
+                        const struct registry_worker *worker) {
+    if (balancer->ops->told)
+        balancer->ops->told(balancer, news, worker);
+}

@@ -72,6 +72,9 @@ struct balancer_ops {
      * strategy need not know. */
     void (*sent)(struct balancer *balancer, const struct route_request *request,
                  const struct registry_worker *worker);
+    /* The worker tells which beginnings of prompts it holds. NULL: likewise. */
+    void (*told)(struct balancer *balancer, const struct prefix_news *news,
+                 const struct registry_worker *worker);
 };
 
 /* false when there is no strategy of that name, or memory is out; `balancer` is then empty. */
@@ -80,6 +83,10 @@ void balancer_release(struct balancer *balancer); /* takes NULL and zeroed ones;
 
 /* For weighted_random, before the first pick; see weights_add. */
 MUST_USE bool balancer_add_weight(struct balancer *balancer, const char *pattern, uint32_t thousandths);
+
+/* Tells the strategy what a worker says of the prompts that it holds. */
+void balancer_note_told(struct balancer *balancer, const struct prefix_news *news,
+                        const struct registry_worker *worker);
 
 /* Tells the strategy where a request went. */
 void balancer_note_sent(struct balancer *balancer, const struct route_request *request,

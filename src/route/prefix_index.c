@@ -4,15 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/rng.h"
+#include "proto/chat.h"
 
 enum {
     BUCKETS_MIN = 1024,
     BYTES_PER_TOKEN = 3, /* of JSON, about */
 };
 
-bool prefix_index_init(struct prefix_index *index, size_t max_bytes, uint64_t seed) {
-    *index = (struct prefix_index){.seed = seed, .max_bytes = max_bytes, .bucket_count = BUCKETS_MIN};
+bool prefix_index_init(struct prefix_index *index, size_t max_bytes) {
+    *index = (struct prefix_index){.max_bytes = max_bytes, .bucket_count = BUCKETS_MIN};
     TAILQ_INIT(&index->by_use);
     index->buckets = calloc(index->bucket_count, sizeof(*index->buckets));
     index->bytes = index->bucket_count * sizeof(*index->buckets);
@@ -37,33 +37,6 @@ void prefix_index_release(struct prefix_index *index) {
     }
     free(index->buckets);
     *index = (struct prefix_index){0};
-}
-
-/* Hashing. */
-
-static uint64_t hash_bytes(uint64_t hash, const char *bytes, size_t len) {
-    for (; len >= sizeof(uint64_t); bytes += sizeof(uint64_t), len -= sizeof(uint64_t)) {
-        uint64_t word;
-        memcpy(&word, bytes, sizeof(word));
-        hash = (hash ^ word) * UINT64_C(0xD6E8FEB86659FD93); /* odd, bits well mixed */
-        hash ^= hash >> 32;
-    }
-    uint64_t rest = 0;
-    memcpy(&rest, bytes, len);
-    return rng_mix(hash, rest);
-}
-
-static uint64_t hash_start(const struct prefix_index *index, const struct prefix_text *text) {
-    return hash_bytes(index->seed, text->model, strlen(text->model));
-}
-
-static uint64_t hash_block(uint64_t before, const struct prefix_text *text, size_t number) {
-    return hash_bytes(before, text->bytes + number * PREFIX_BLOCK_BYTES, PREFIX_BLOCK_BYTES);
-}
-
-static size_t count_blocks(const struct prefix_text *text) {
-    size_t count = text->len / PREFIX_BLOCK_BYTES;
-    return count < PREFIX_BLOCKS_MAX ? count : PREFIX_BLOCKS_MAX;
 }
 
 /* The table. */
@@ -167,7 +140,8 @@ static struct prefix_holder *find_holder(const struct prefix_block *block, uint1
     return NULL;
 }
 
-static void hold(struct prefix_index *index, struct prefix_block *block, const struct worker_gauge *worker) {
+static void hold(struct prefix_index *index, struct prefix_block *block, const struct worker_gauge *worker,
+                 bool told) {
     struct prefix_seat *seat = &index->seats[worker->seat];
     struct prefix_holder *holder = find_holder(block, worker->seat);
     bool has_it = holder && prefix_holder_is_fresh(index, holder, worker);
@@ -175,9 +149,11 @@ static void hold(struct prefix_index *index, struct prefix_block *block, const s
         return;
     if (!holder)
         holder = &block->holders[block->count++];
-    seat->clock += !has_it;
-    *holder = (struct prefix_holder){
-        .generation = (uint32_t)worker->generation, .stamp = seat->clock, .seat = worker->seat};
+    seat->clock += !has_it && !told;
+    *holder = (struct prefix_holder){.generation = (uint32_t)worker->generation,
+                                     .stamp = seat->clock,
+                                     .seat = worker->seat,
+                                     .told = told || (has_it && holder->told)};
 }
 
 bool prefix_holder_is_fresh(const struct prefix_index *index, const struct prefix_holder *holder,
@@ -186,15 +162,16 @@ bool prefix_holder_is_fresh(const struct prefix_index *index, const struct prefi
     if (holder->generation != (uint32_t)worker->generation || seat->generation != holder->generation)
         return false;
     int64_t cells = worker->kv_cells; /* 0: unknown */
-    return cells <= 0 || seat->clock - holder->stamp <= cells * BYTES_PER_TOKEN / PREFIX_BLOCK_BYTES;
+    return holder->told || cells <= 0 ||
+           seat->clock - holder->stamp <= cells * BYTES_PER_TOKEN / PREFIX_BLOCK_BYTES;
 }
 
 size_t prefix_index_match(const struct prefix_index *index, const struct prefix_text *text,
                           const struct prefix_block *found[PREFIX_BLOCKS_MAX]) {
-    uint64_t hash = hash_start(index, text);
-    size_t count = count_blocks(text);
+    uint64_t hash = prefix_start(text->model);
+    size_t count = prefix_count(text->len);
     for (size_t i = 0; i < count; i++) {
-        hash = hash_block(hash, text, i);
+        hash = prefix_next(hash, text->bytes + i * PREFIX_BLOCK_BYTES);
         found[i] = find(index, hash);
         if (!found[i])
             return i;
@@ -202,18 +179,16 @@ size_t prefix_index_match(const struct prefix_index *index, const struct prefix_
     return count;
 }
 
-/* From the end to the beginning: so the beginning is always used later and forgotten later than what follows
- * it, and a known block has known ones before it. */
-void prefix_index_add(struct prefix_index *index, const struct prefix_text *text,
-                      const struct worker_gauge *worker) {
-    uint64_t hashes[PREFIX_BLOCKS_MAX];
-    uint64_t hash = hash_start(index, text);
-    size_t count = count_blocks(text);
+static void start_seat(struct prefix_index *index, const struct worker_gauge *worker) {
     struct prefix_seat *seat = &index->seats[worker->seat];
     if (seat->generation != (uint32_t)worker->generation)
         *seat = (struct prefix_seat){.generation = (uint32_t)worker->generation};
-    for (size_t i = 0; i < count; i++)
-        hashes[i] = hash = hash_block(hash, text, i);
+}
+
+/* From the end to the beginning: so the beginning is always used later and forgotten later than what follows
+ * it, and a known block has known ones before it. */
+static void hold_all(struct prefix_index *index, const uint64_t *hashes, size_t count,
+                     const struct worker_gauge *worker, bool told) {
     for (size_t i = count; i-- > 0;) {
         struct prefix_block *block = find(index, hashes[i]);
         if (block) {
@@ -222,6 +197,29 @@ void prefix_index_add(struct prefix_index *index, const struct prefix_text *text
         } else if (!(block = make(index, hashes[i]))) {
             return;
         }
-        hold(index, block, worker);
+        hold(index, block, worker, told);
     }
+}
+
+void prefix_index_add(struct prefix_index *index, const struct prefix_text *text,
+                      const struct worker_gauge *worker) {
+    uint64_t hashes[PREFIX_BLOCKS_MAX];
+    uint64_t hash = prefix_start(text->model);
+    size_t count = prefix_count(text->len);
+    start_seat(index, worker);
+    for (size_t i = 0; i < count; i++)
+        hashes[i] = hash = prefix_next(hash, text->bytes + i * PREFIX_BLOCK_BYTES);
+    hold_all(index, hashes, count, worker, false);
+}
+
+void prefix_index_told(struct prefix_index *index, const struct prefix_news *news,
+                       const struct worker_gauge *worker) {
+    start_seat(index, worker);
+    for (size_t i = 0; i < news->gone_count; i++) {
+        struct prefix_block *block = find(index, news->gone[i]);
+        struct prefix_holder *holder = block ? find_holder(block, worker->seat) : NULL;
+        if (holder)
+            *holder = block->holders[--block->count];
+    }
+    hold_all(index, news->held, news->held_count, worker, true);
 }

@@ -1,13 +1,13 @@
-/* Which workers have seen which beginnings of prompts, and so hold their KV cache.
+/* Which workers hold the KV cache of which beginnings of prompts, by the hashes of proto/chat.h. (Two texts
+ * with one hash only send a request to a worker that has to compute more than was hoped.) For each block the
+ * index keeps its holders. No text is kept, only hashes.
  *
- * A prompt is cut into blocks of PREFIX_BLOCK_BYTES; each has the hash of everything up to its end, model
- * included, so that equal hashes mean equal beginnings. (A collision only sends a request to a worker that
- * has to compute more than was hoped.) For each block the index keeps its holders: the workers it was sent
- * to. What is left over at the end of a prompt is not looked at. No text is kept, only hashes.
+ * A worker tells which blocks it holds and when it holds one no more. Before it has told of a block, one that
+ * was sent to it counts as held, until the worker was sent more new blocks since than its cache takes.
+ * Nothing holds beyond the end of its process.
  *
- * Bounded: past max_bytes the block that was not used for longest is forgotten. A worker's cache is bounded
- * too: a holder is stale once its worker was sent more new blocks since than its cache takes, and when its
- * process is another one. Pure; `seat` and `generation` are those of the registry. */
+ * Bounded: past max_bytes the block that was not used for longest is forgotten. Pure; `seat` and `generation`
+ * are those of the registry. */
 #pragma once
 
 #include <stdbool.h>
@@ -17,15 +17,11 @@
 
 #include "route/registry.h"
 
-enum {
-    PREFIX_BLOCK_BYTES = 256,
-    PREFIX_BLOCKS_MAX = 2048, /* of a prompt; what is behind them is not looked at */
-};
-
 struct prefix_holder {
     uint32_t generation; /* its low bits */
     uint32_t stamp;      /* the seat's clock when it was sent there last */
     uint16_t seat;
+    bool told; /* by the worker itself */
 };
 
 struct prefix_block {
@@ -45,7 +41,6 @@ struct prefix_seat {
 };
 
 struct prefix_index {
-    uint64_t seed;
     size_t max_bytes;
     size_t bytes;                    /* of blocks, holders and buckets */
     size_t count;                    /* blocks */
@@ -62,8 +57,8 @@ struct prefix_text {
     size_t len;
 };
 
-/* false when memory is out. `seed` keeps clients from choosing what collides. */
-MUST_USE bool prefix_index_init(struct prefix_index *index, size_t max_bytes, uint64_t seed);
+/* false when memory is out. */
+MUST_USE bool prefix_index_init(struct prefix_index *index, size_t max_bytes);
 void prefix_index_release(struct prefix_index *index);
 
 /* The known blocks of the text from its beginning on, into `found`; returns how many. They stay valid until
@@ -73,6 +68,10 @@ size_t prefix_index_match(const struct prefix_index *index, const struct prefix_
 /* The text was sent to this worker. When memory is out the rest of it is not noted. */
 void prefix_index_add(struct prefix_index *index, const struct prefix_text *text,
                       const struct worker_gauge *worker);
-/* Whether the worker still has what makes it a holder, going by what was sent to it since. */
+/* The worker tells that it holds these blocks, or no more. */
+void prefix_index_told(struct prefix_index *index, const struct prefix_news *news,
+                       const struct worker_gauge *worker);
+/* Whether the worker still has what makes it a holder, going by what it told, or else by what was sent
+ * to it since. */
 bool prefix_holder_is_fresh(const struct prefix_index *index, const struct prefix_holder *holder,
                             const struct worker_gauge *worker);

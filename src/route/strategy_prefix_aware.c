@@ -22,7 +22,7 @@ struct prefix_aware {
 
 static bool start(struct balancer *balancer) {
     struct prefix_aware *state = calloc(1, sizeof(*state));
-    if (state && !prefix_index_init(&state->index, INDEX_BYTES_MAX, rng_next(&balancer->rng))) {
+    if (state && !prefix_index_init(&state->index, INDEX_BYTES_MAX)) {
         free(state);
         state = NULL;
     }
@@ -87,7 +87,7 @@ pick_by_prefix(struct balancer *balancer, const struct route_request *request, d
     size_t asked = 0;
     for (size_t depth = prefix_index_match(&state->index, &text, state->known); depth > 0; depth--) {
         const struct prefix_block *block = state->known[depth - 1];
-        if (block->count == asked)
+        if (block->count == asked || block->count == 0) /* a block outlives its holders */
             continue;
         asked = block->count;
         const struct worker_gauge *worker = pick_holder(balancer, block, mean);
@@ -151,5 +151,16 @@ static void sent(struct balancer *balancer, const struct route_request *request,
     prefix_index_add(&state->index, &text, worker->gauge);
 }
 
-const struct balancer_ops strategy_prefix_aware = {
-    .name = "prefix_aware", .start = start, .stop = stop, .pick = pick, .score = score, .sent = sent};
+static void told(struct balancer *balancer, const struct prefix_news *news,
+                 const struct registry_worker *worker) {
+    struct prefix_aware *state = balancer->state;
+    prefix_index_told(&state->index, news, worker->gauge);
+}
+
+const struct balancer_ops strategy_prefix_aware = {.name = "prefix_aware",
+                                                   .start = start,
+                                                   .stop = stop,
+                                                   .pick = pick,
+                                                   .score = score,
+                                                   .sent = sent,
+                                                   .told = told};

@@ -27,6 +27,7 @@ void job_free(struct job *job) {
         return;
     wire_job_release(&job->wire);
     engine_prompt_release(&job->prompt);
+    free(job->blocks);
     text_filter_release(&job->filter);
     free(job);
 }

@@ -15,6 +15,7 @@
 #include "proto/wire.h"
 #include "worker/admission.h"
 #include "worker/notices.h"
+#include "worker/prefix_report.h"
 #include "worker/queue.h"
 #include "worker/text_filter.h"
 
@@ -40,7 +41,8 @@ struct job {
     int64_t started_ms; /* when it got a slot, -1: never; valid from on_done on, as the next one */
     enum job_end end;
     /* The runner's: */
-    struct engine_prompt prompt; /* owned, until its slot has it; the reply so far at its end */
+    struct engine_prompt prompt;  /* owned, until its slot has it; the reply so far at its end */
+    struct prefix_blocks *blocks; /* owned, until its slot has them */
     struct queue_entry waiting;
     struct text_filter filter; /* from the start of its slot on */
     int32_t held;              /* tokens of the prompt that were there already when it got a slot */

@@ -10,7 +10,8 @@ enum { COPY_LEAST = 32, COPY_TIMES = 8 };
 bool kv_cache_init(struct kv_cache *cache, struct engine *engine, const struct kv_config *config) {
     *cache = (struct kv_cache){.engine = engine, .config = *config};
     engine->ops->info(engine, &cache->info);
-    prefix_store_init(&cache->store, config->memory_bytes_max);
+    prefix_report_init(&cache->report);
+    prefix_store_init(&cache->store, config->memory_bytes_max, &cache->report);
     cache->slots = calloc((size_t)cache->info.slots, sizeof *cache->slots);
     cache->busy = calloc((size_t)cache->info.slots, sizeof *cache->busy);
     if (cells_init(&cache->cells, cache->info.slots) && cache->slots && cache->busy)
@@ -21,6 +22,7 @@ bool kv_cache_init(struct kv_cache *cache, struct engine *engine, const struct k
 
 void kv_cache_release(struct kv_cache *cache) {
     for (int32_t i = 0; cache->slots && i < cache->info.slots; i++) {
+        free(cache->slots[i].blocks);
         if (!cache->busy || !cache->busy[i])
             free(cache->slots[i].tokens);
     }
@@ -28,6 +30,7 @@ void kv_cache_release(struct kv_cache *cache) {
     free(cache->busy);
     cells_release(&cache->cells);
     prefix_store_release(&cache->store);
+    prefix_report_release(&cache->report);
     *cache = (struct kv_cache){0};
 }
 
@@ -138,7 +141,9 @@ static void save(struct kv_cache *cache, int32_t slot, int32_t kept) {
     if (!cache->config.reuse || cache->config.memory_bytes_max == 0 || own->count - kept < COPY_LEAST ||
         is_elsewhere(cache, slot) || !engine_slot_save(cache->engine, slot, &state))
         return;
-    prefix_store_add(&cache->store, own->tokens, own->count, &state);
+    struct prefix_blocks *blocks = prefix_blocks_copy(own->blocks);
+    prefix_report_hold(&cache->report, blocks);
+    prefix_store_add(&cache->store, own->tokens, own->count, &state, blocks);
 }
 
 static void set_count(struct kv_cache *cache, int32_t slot, int32_t count) {
@@ -146,11 +151,24 @@ static void set_count(struct kv_cache *cache, int32_t slot, int32_t count) {
     cells_set(&cache->cells, slot, count);
 }
 
+/* The slot holds the prompt of these blocks now, or NULL: none. */
+static void set_blocks(struct kv_cache *cache, int32_t slot, struct prefix_blocks *blocks) {
+    prefix_report_hold(&cache->report, blocks);
+    prefix_report_drop(&cache->report, cache->slots[slot].blocks);
+    free(cache->slots[slot].blocks);
+    cache->slots[slot].blocks = blocks;
+}
+
 /* The engine's word on what a slot holds then. */
 static int32_t trim(struct kv_cache *cache, int32_t slot, int32_t tokens) {
     if (cache->slots[slot].count != tokens)
         set_count(cache, slot, engine_slot_trim(cache->engine, slot, tokens));
     return cache->slots[slot].count;
+}
+
+static void empty(struct kv_cache *cache, int32_t slot) {
+    trim(cache, slot, 0);
+    set_blocks(cache, slot, NULL);
 }
 
 static void copy_from_slot(struct kv_cache *cache, const struct kv_place *place) {
@@ -170,7 +188,8 @@ static bool load(struct kv_cache *cache, int32_t slot, const struct engine_state
     return loaded;
 }
 
-int32_t kv_cache_take(struct kv_cache *cache, const struct kv_place *place, int32_t *tokens) {
+int32_t kv_cache_take(struct kv_cache *cache, const struct kv_place *place, int32_t *tokens,
+                      struct prefix_blocks *blocks) {
     struct kv_slot *slot = &cache->slots[place->slot];
     assert(!cache->busy[place->slot]);
     if (place->source == KV_SOURCE_STORE)
@@ -193,6 +212,7 @@ int32_t kv_cache_take(struct kv_cache *cache, const struct kv_place *place, int3
     free(slot->tokens);
     slot->tokens = tokens;
     slot->used = ++cache->clock;
+    set_blocks(cache, place->slot, blocks);
     return slot->count;
 }
 
@@ -206,7 +226,7 @@ void kv_cache_leave(struct kv_cache *cache, int32_t slot) {
     cache->busy[slot] = false;
     cache->slots[slot].used = ++cache->clock;
     if (!cache->config.reuse)
-        trim(cache, slot, 0);
+        empty(cache, slot);
 }
 
 void kv_cache_drop(struct kv_cache *cache, int32_t slot) {
@@ -215,6 +235,7 @@ void kv_cache_drop(struct kv_cache *cache, int32_t slot) {
     cache->slots[slot].tokens = NULL;
     engine_slot_trim(cache->engine, slot, 0); /* a step that failed may have left more than was counted */
     set_count(cache, slot, 0);
+    set_blocks(cache, slot, NULL);
 }
 
 int64_t kv_cache_busy_cells(const struct kv_cache *cache) {
@@ -250,7 +271,7 @@ int64_t kv_cache_reclaim(struct kv_cache *cache, int64_t cells) {
         if (slot < 0)
             return free_cells;
         save(cache, slot, 0);
-        trim(cache, slot, 0);
+        empty(cache, slot);
     }
 }
 
@@ -258,15 +279,21 @@ bool kv_cache_park(struct kv_cache *cache, int32_t slot, struct kv_parked *out) 
     *out = (struct kv_parked){.count = cache->slots[slot].count};
     if (!engine_slot_save(cache->engine, slot, &out->state))
         return false;
-    if (prefix_store_reserve(&cache->store, out->state.size))
-        return true;
-    engine_state_release(&out->state);
-    return false;
+    if (!prefix_store_reserve(&cache->store, out->state.size)) {
+        engine_state_release(&out->state);
+        return false;
+    }
+    out->blocks = cache->slots[slot].blocks;
+    cache->slots[slot].blocks = NULL;
+    return true;
 }
 
 void kv_cache_forget(struct kv_cache *cache, struct kv_parked *parked) {
     prefix_store_unreserve(&cache->store, parked->state.size);
     engine_state_release(&parked->state);
+    prefix_report_drop(&cache->report, parked->blocks);
+    free(parked->blocks);
+    parked->blocks = NULL;
 }
 
 int32_t kv_cache_unpark(struct kv_cache *cache, struct kv_parked *parked, int32_t *tokens) {
@@ -280,6 +307,7 @@ int32_t kv_cache_unpark(struct kv_cache *cache, struct kv_parked *parked, int32_
     free(cache->slots[slot].tokens);
     cache->slots[slot].tokens = tokens;
     cache->slots[slot].used = ++cache->clock;
+    set_blocks(cache, slot, prefix_blocks_copy(parked->blocks));
     kv_cache_forget(cache, parked);
     return slot;
 }

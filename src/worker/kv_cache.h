@@ -30,7 +30,8 @@ struct kv_config {
 struct kv_slot {
     int32_t *tokens; /* of which it holds the first `count`; owned while it is free, else its job's */
     int32_t count;
-    uint64_t used; /* the cache's clock when it was used last */
+    uint64_t used;                /* the cache's clock when it was used last */
+    struct prefix_blocks *blocks; /* owned; of the prompt in it */
 };
 
 struct kv_cache {
@@ -41,6 +42,7 @@ struct kv_cache {
     bool *busy;
     struct cells cells;
     struct prefix_store store;
+    struct prefix_report report; /* of what slots and store hold */
     uint64_t clock;
 };
 
@@ -56,10 +58,12 @@ struct kv_place {
 
 /* What a running sequence was when it was parked. */
 struct kv_parked {
-    struct engine_state state; /* owned */
+    struct engine_state state;    /* owned */
+    struct prefix_blocks *blocks; /* owned */
     int32_t count;
 };
 
+/* It must not move afterwards. false: no memory. */
 MUST_USE bool kv_cache_init(struct kv_cache *cache, struct engine *engine, const struct kv_config *config);
 void kv_cache_release(struct kv_cache *cache); /* takes zeroed structs */
 
@@ -67,8 +71,10 @@ void kv_cache_release(struct kv_cache *cache); /* takes zeroed structs */
 MUST_USE bool kv_cache_find(struct kv_cache *cache, const int32_t *tokens, int32_t count,
                             struct kv_place *place);
 /* Right after kv_cache_find. Makes the slot ready for engine_slot_start and returns how many of the tokens it
- * holds: place.held, or fewer when that fails. The tokens must stay where they are until kv_cache_leave. */
-int32_t kv_cache_take(struct kv_cache *cache, const struct kv_place *place, int32_t *tokens);
+ * holds: place.held, or fewer when that fails. The tokens must stay where they are until kv_cache_leave.
+ * Takes the blocks over. */
+int32_t kv_cache_take(struct kv_cache *cache, const struct kv_place *place, int32_t *tokens,
+                      struct prefix_blocks *blocks);
 /* A step computed some more of its tokens. */
 void kv_cache_grow(struct kv_cache *cache, int32_t slot, int32_t count);
 /* Its job is over and stopped. Takes the tokens over. */

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-void prefix_store_init(struct prefix_store *store, size_t bytes_max) {
-    *store = (struct prefix_store){.bytes_max = bytes_max};
+void prefix_store_init(struct prefix_store *store, size_t bytes_max, struct prefix_report *report) {
+    *store = (struct prefix_store){.report = report, .bytes_max = bytes_max};
     TAILQ_INIT(&store->by_use);
 }
 
@@ -13,7 +13,9 @@ static size_t bytes_of(const struct prefix_entry *entry) {
     return sizeof *entry + (size_t)entry->count * sizeof *entry->tokens + entry->state.size;
 }
 
-static void entry_free(struct prefix_entry *entry) {
+static void entry_free(struct prefix_store *store, struct prefix_entry *entry) {
+    prefix_report_drop(store->report, entry->blocks);
+    free(entry->blocks);
     engine_state_release(&entry->state);
     free(entry->tokens);
     free(entry);
@@ -27,7 +29,7 @@ void prefix_store_take(struct prefix_store *store, struct prefix_entry *entry) {
 
 static void drop(struct prefix_store *store, struct prefix_entry *entry) {
     prefix_store_take(store, entry);
-    entry_free(entry);
+    entry_free(store, entry);
 }
 
 void prefix_store_clear(struct prefix_store *store) {
@@ -90,7 +92,7 @@ static bool make_room(struct prefix_store *store, size_t bytes) {
 
 void prefix_store_put(struct prefix_store *store, struct prefix_entry *entry) {
     if (!make_room(store, bytes_of(entry))) {
-        entry_free(entry);
+        entry_free(store, entry);
         return;
     }
     TAILQ_INSERT_HEAD(&store->by_use, entry, link);
@@ -99,17 +101,19 @@ void prefix_store_put(struct prefix_store *store, struct prefix_entry *entry) {
 }
 
 void prefix_store_add(struct prefix_store *store, const int32_t *tokens, int32_t count,
-                      struct engine_state *state) {
+                      struct engine_state *state, struct prefix_blocks *blocks) {
     struct prefix_entry *entry = calloc(1, sizeof *entry);
     int32_t *copy = malloc((size_t)count * sizeof *copy);
     if (!entry || !copy) {
+        prefix_report_drop(store->report, blocks);
+        free(blocks);
         free(entry);
         free(copy);
         engine_state_release(state);
         return;
     }
     memcpy(copy, tokens, (size_t)count * sizeof *copy);
-    *entry = (struct prefix_entry){.tokens = copy, .count = count, .state = *state};
+    *entry = (struct prefix_entry){.tokens = copy, .count = count, .state = *state, .blocks = blocks};
     *state = (struct engine_state){0};
     drop_beginnings_of(store, entry);
     prefix_store_put(store, entry);

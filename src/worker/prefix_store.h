@@ -10,16 +10,19 @@
 
 #include "base/attr.h"
 #include "engine/engine.h"
+#include "worker/prefix_report.h"
 
 struct prefix_entry {
     TAILQ_ENTRY(prefix_entry) link;
     int32_t *tokens; /* owned */
     int32_t count;
-    struct engine_state state; /* owned */
+    struct engine_state state;    /* owned */
+    struct prefix_blocks *blocks; /* owned; of its prompt */
 };
 TAILQ_HEAD(prefix_entry_list, prefix_entry);
 
 struct prefix_store {
+    struct prefix_report *report; /* learns of what is dropped */
     size_t bytes_max;
     size_t bytes;    /* of entries, and those that were reserved */
     size_t reserved; /* of them */
@@ -28,7 +31,7 @@ struct prefix_store {
     struct prefix_entry_list by_use; /* the latest first */
 };
 
-void prefix_store_init(struct prefix_store *store, size_t bytes_max);
+void prefix_store_init(struct prefix_store *store, size_t bytes_max, struct prefix_report *report);
 void prefix_store_release(struct prefix_store *store);
 
 /* How many tokens two sequences have in common from their beginning on. */
@@ -43,10 +46,10 @@ void prefix_store_take(struct prefix_store *store, struct prefix_entry *entry);
 void prefix_store_put(struct prefix_store *store, struct prefix_entry *entry);
 /* Is there an entry that begins with all of the tokens? */
 bool prefix_store_has(struct prefix_store *store, const int32_t *tokens, int32_t count);
-/* Takes the state over, even if there is no room or memory for it; copies the tokens. Entries that are only a
- * beginning of the new one go. */
+/* Takes state and blocks over, even if there is no room or memory for them; copies the tokens. The report
+ * knows of the blocks already. Entries that are only a beginning of the new one go. */
 void prefix_store_add(struct prefix_store *store, const int32_t *tokens, int32_t count,
-                      struct engine_state *state);
+                      struct engine_state *state, struct prefix_blocks *blocks);
 /* Room for something else that is kept in memory; false: there is not so much even without entries. */
 MUST_USE bool prefix_store_reserve(struct prefix_store *store, size_t bytes);
 void prefix_store_unreserve(struct prefix_store *store, size_t bytes);

@@ -42,6 +42,8 @@ struct runner {
     bool prompt_runs;
     bool engine_runs;
     atomic_bool stopping;
+    atomic_bool tell_again;  /* controllers are to be told of all prompts that are held */
+    atomic_bool shed_memory; /* what is kept for prompts to come is to go */
     struct notices notices;
     /* Loop thread: */
     enum model_state state;
@@ -120,6 +122,8 @@ static void make_prompt(struct runner *runner, struct job *job) {
         status = append_generated(runner, job, &error);
     if (status == STATUS_OK)
         status = job_check(job, clock_ms(), &error);
+    if (status == STATUS_OK && runner->env.config->worker.prefix_cache)
+        job->blocks = prefix_blocks_new(job->wire.chat.model, job->wire.chat.messages_json);
     if (status == STATUS_OK)
         push(runner->prepared, job);
     else
@@ -287,6 +291,10 @@ static void run_jobs(struct runner *runner) {
         int64_t now_ms = clock_ms();
         for (size_t i = 0; i < count; i++)
             take_prepared(runner, items[i], now_ms);
+        if (atomic_exchange(&runner->tell_again, false))
+            prefix_report_repeat(&runner->scheduler.cache.report);
+        if (atomic_exchange(&runner->shed_memory, false))
+            prefix_store_clear(&runner->scheduler.cache.store);
         scheduler_turn(&runner->scheduler, now_ms);
     }
 }
@@ -477,6 +485,16 @@ void runner_cancel(struct runner *runner, struct job *job) {
 void runner_drop(struct runner *runner, struct job *job) {
     atomic_store_explicit(&job->drop, true, memory_order_release);
     send_notice(runner, job);
+}
+
+void runner_tell_prefixes(struct runner *runner) {
+    atomic_store(&runner->tell_again, true);
+    chan_wake(runner->prepared);
+}
+
+void runner_shed_memory(struct runner *runner) {
+    atomic_store(&runner->shed_memory, true);
+    chan_wake(runner->prepared);
 }
 
 size_t runner_position(const struct runner *runner, enum chat_priority priority) {

@@ -59,6 +59,11 @@ void runner_cancel(struct runner *runner, struct job *job);
 /* Ends the job with WORKER_DRAINING. */
 void runner_drop(struct runner *runner, struct job *job);
 
+/* Controllers that may have missed it are told again which prompts are held. */
+void runner_tell_prefixes(struct runner *runner);
+/* Frees the memory of sequences that are kept for prompts to come, after the step that runs. */
+void runner_shed_memory(struct runner *runner);
+
 /* Of a model that is ready, the place in the queue of a job that is submitted now, as far as one can tell: 0
  * when a slot is free, 1 for the next one that gets a slot, and so on. */
 size_t runner_position(const struct runner *runner, enum chat_priority priority);

@@ -1,10 +1,14 @@
 #include "worker/scheduler.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
+
+/* Controllers learn of prompts that are held soon, but not with a message for each job. */
+enum { TELL_INTERVAL_MS = 200 };
 
 /* Runs inside emit calls, so it only marks; end_lost_slots does the rest. */
 static void on_lost(const char *controller_id, enum status status, void *arg) {
@@ -172,12 +176,20 @@ void scheduler_look_at(struct scheduler *scheduler, struct job *job, int64_t now
     fail_waiting(scheduler, job, &error);
 }
 
+/* How long until controllers are to be told of the prompts that are held; -1 when there is nothing new. */
+static int64_t tell_due_ms(const struct scheduler *scheduler, int64_t now_ms) {
+    if (!prefix_report_has_news(&scheduler->cache.report))
+        return -1;
+    int64_t left_ms = scheduler->told_ms + TELL_INTERVAL_MS - now_ms;
+    return left_ms > 0 ? left_ms : 0;
+}
+
 int64_t scheduler_wait_ms(const struct scheduler *scheduler, int64_t now_ms) {
     if (scheduler->active > 0 || scheduler->parked_count > 0)
         return 0;
     size_t waiting = queue_count(&scheduler->queue);
     if (waiting == 0)
-        return -1;
+        return tell_due_ms(scheduler, now_ms);
     return batch_gate_wait_ms(&scheduler->gate, waiting, now_ms);
 }
 
@@ -238,7 +250,8 @@ static void start_slot(struct scheduler *scheduler, const struct kv_place *place
         fail_start(scheduler, job, STATUS_ENGINE_ERROR);
         return;
     }
-    int32_t held = kv_cache_take(&scheduler->cache, place, job->prompt.tokens);
+    int32_t held = kv_cache_take(&scheduler->cache, place, job->prompt.tokens, job->blocks);
+    job->blocks = NULL;
     enum status status =
         engine_slot_start(scheduler->env.engine, place->slot, &job->wire.chat.sampling, &job->prompt, held);
     if (status != STATUS_OK) {
@@ -317,6 +330,28 @@ static void publish(struct scheduler *scheduler) {
     hand_out(scheduler);
 }
 
+static void publish_prefixes(struct scheduler *scheduler, const struct prefix_news *news) {
+    struct wire_prefixes prefixes = {.held_count = news->held_count, .gone_count = news->gone_count};
+    snprintf(prefixes.worker_id, sizeof prefixes.worker_id, "%s", scheduler->env.worker_id);
+    snprintf(prefixes.incarnation, sizeof prefixes.incarnation, "%s", scheduler->env.incarnation);
+    prefixes.held = news->held;
+    prefixes.gone = news->gone;
+    buf_clear(&scheduler->text);
+    wire_write_prefixes(&scheduler->text, &prefixes);
+    if (scheduler->text.failed || transport_publish(scheduler->env.transport, WIRE_SUBJECT_PREFIXES, NULL,
+                                                    scheduler->text.data, scheduler->text.len) != STATUS_OK)
+        log_debug("not published", F_STR("subject", WIRE_SUBJECT_PREFIXES));
+}
+
+static void tell_prefixes(struct scheduler *scheduler) {
+    struct prefix_news news;
+    if (tell_due_ms(scheduler, scheduler->now_ms) != 0)
+        return;
+    scheduler->told_ms = scheduler->now_ms;
+    while (prefix_report_take(&scheduler->cache.report, WIRE_PREFIXES_MAX, &news))
+        publish_prefixes(scheduler, &news);
+}
+
 void scheduler_turn(struct scheduler *scheduler, int64_t now_ms) {
     scheduler->now_ms = now_ms;
     sweep_slots(scheduler);
@@ -329,4 +364,5 @@ void scheduler_turn(struct scheduler *scheduler, int64_t now_ms) {
         scheduler_step(scheduler);
         publish(scheduler);
     }
+    tell_prefixes(scheduler);
 }

@@ -102,6 +102,7 @@ struct scheduler {
     int32_t active;
     const struct job *heavy; /* of the step that runs: its prompt is the most of it */
     int64_t now_ms;          /* of this turn */
+    int64_t told_ms;         /* when controllers were told last of the prompts that are held */
     struct buf text;         /* of one event */
     struct log_gate lost_gate;
 };

@@ -69,7 +69,7 @@ static void fill_first_worker(struct cluster *cluster, struct call calls[2], boo
     cluster->config.worker.fake_step_us = 2000;
     cluster->config.worker.reject_when_full = reject_when_full;
     cluster_start(cluster, 1);
-    begin(&calls[0], cluster, CHAT("[reply 4000] long", ",\"stream\":true"), NULL);
+    begin(&calls[0], cluster, CHAT("[reply 1200] long", ",\"stream\":true"), NULL);
     wait_for(cluster, "/api/cluster/workers/worker-1", "running", 1);
     begin(&calls[1], cluster, CHAT("[reply 2] low", ",\"priority\":\"low\""), "X-Request-Id: low\r\n");
     wait_for(cluster, "/api/cluster/workers/worker-1", "queued", 1);

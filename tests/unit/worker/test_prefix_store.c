@@ -11,16 +11,20 @@
 enum { STATE_BYTES = 1000 };
 
 static struct prefix_store store;
+static struct prefix_report report;
 
 static int setup(void **state) {
     (void)state;
-    prefix_store_init(&store, 4 * (STATE_BYTES + 200));
+    prefix_report_init(&report);
+    prefix_store_init(&store, 4 * (STATE_BYTES + 200), &report);
     return 0;
 }
 
 static int teardown(void **state) {
     (void)state;
     prefix_store_release(&store);
+    assert_int_equal(report.held.count, 0);
+    prefix_report_release(&report);
     return 0;
 }
 
@@ -33,8 +37,12 @@ static void make(int32_t first, int32_t count, int32_t *tokens) {
 static void add(int32_t first, int32_t count) {
     int32_t tokens[64];
     struct engine_state saved = {.bytes = malloc(STATE_BYTES), .size = STATE_BYTES};
+    struct prefix_blocks *blocks = malloc(sizeof *blocks + sizeof(uint64_t));
     make(first, count, tokens);
-    prefix_store_add(&store, tokens, count, &saved);
+    *blocks = (struct prefix_blocks){.count = 1};
+    blocks->hashes[0] = (uint64_t)first;
+    prefix_report_hold(&report, blocks);
+    prefix_store_add(&store, tokens, count, &saved, blocks);
     assert_null(saved.bytes);
 }
 
@@ -92,7 +100,7 @@ static void what_is_larger_than_all_the_room_is_dropped(void **state) {
     (void)state;
     int32_t token = 1;
     struct engine_state large = {.bytes = malloc(store.bytes_max), .size = store.bytes_max};
-    prefix_store_add(&store, &token, 1, &large);
+    prefix_store_add(&store, &token, 1, &large, NULL);
     assert_int_equal(store.count, 0);
     assert_int_equal(store.bytes, 0);
 }
