@@ -9,8 +9,8 @@
 #include "cli/cli.h"
 #include "cli/model_folder.h"
 #include "engine/gguf.h"
+#include "worker/engine_config.h"
 #include "worker/model_check.h"
-#include "worker/runner.h"
 
 enum { TEXT_MAX = 32, CONTEXT_DEFAULT_MAX = 4096 };
 
@@ -71,14 +71,15 @@ static void put_shape(const struct gguf_info *info) {
 
 /* As the worker would have it with these options. */
 static void put_memory(const struct gguf_info *info, const struct config *config) {
-    enum engine_cache_type type = runner_cache_type(config->worker.cache_type);
+    enum engine_cache_type keys = engine_cache_type_of(config->worker.cache_type_k);
+    enum engine_cache_type values = engine_cache_type_of(config->worker.cache_type_v);
     int64_t context = config->worker.context_tokens;
     if (context == 0)
         context = info->context_tokens < CONTEXT_DEFAULT_MAX ? info->context_tokens : CONTEXT_DEFAULT_MAX;
-    int64_t cache = gguf_cache_bytes(info, type, context * config->worker.max_batch_size);
+    int64_t cache = gguf_cache_bytes(info, keys, values, context * config->worker.max_batch_size);
     put_text("weights", show_bytes(info->weights_bytes).text);
     printf("  %-15s%s a token; %s for %" PRId64 " sequences of %" PRId64 " tokens\n", "KV cache",
-           show_bytes(gguf_cache_bytes(info, type, 1)).text, show_bytes(cache).text,
+           show_bytes(gguf_cache_bytes(info, keys, values, 1)).text, show_bytes(cache).text,
            config->worker.max_batch_size, context);
 }
 

@@ -23,6 +23,7 @@ int cli_serve(const struct cli_command *command, int argc, char **argv);
 int cli_controller(const struct cli_command *command, int argc, char **argv);
 int cli_worker(const struct cli_command *command, int argc, char **argv);
 int cli_check_model(const struct cli_command *command, int argc, char **argv);
+int cli_devices(const struct cli_command *command, int argc, char **argv);
 int cli_load_model(const struct cli_command *command, int argc, char **argv);
 int cli_docs(const struct cli_command *command, int argc, char **argv);
 

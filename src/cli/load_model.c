@@ -12,7 +12,7 @@
 #include "cli/cli.h"
 #include "engine/engine_try.h"
 #include "engine/gguf.h"
-#include "worker/runner.h"
+#include "worker/engine_config.h"
 
 /* Beside the file and a copy of the weights in another layout: cache, working memory, the program. */
 #define SPARE_BYTES (INT64_C(4) << 30)
@@ -59,12 +59,7 @@ static enum status try_model(const char *path, const struct config *config, stru
         return status;
     limit_memory(&info, config);
 #if MLX_WITH_LLAMA
-    const struct engine_options options = {
-        .model_path = path,
-        .threads = (int32_t)config->worker.threads,
-        .gpu_layers = (int32_t)config->worker.gpu_layers,
-        .cache_type = runner_cache_type(config->worker.cache_type),
-    };
+    const struct engine_options options = engine_options_of(config, path);
     return engine_try(&engine_llama_ops, &options, error);
 #else
     return error_set(error, STATUS_MODEL_LOAD_FAILED, NULL, "this mlxd was built without llama.cpp");

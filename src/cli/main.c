@@ -29,6 +29,9 @@ static const struct cli_command commands[] = {
      "context) and what memory it takes, and tries it as a worker would before it loads it. Ends with 1\n"
      "when one of them is broken. With --model-check header it is not loaded.",
      cli_check_model},
+    {"devices", "", "what models can be computed on here",
+     "Prints the CPU and each GPU that llama.cpp sees: the name for --devices, what it is, its memory.",
+     cli_devices},
     {"load-model", "FILE [options]", NULL, "", cli_load_model},
     {"version", "", "print the version", "", run_version},
     {"help", "", "print this", "", run_help},

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "cli/node.h"
+#include "worker/engine_config.h"
 #include "worker/worker.h"
 
 struct worker_node {
@@ -39,6 +40,8 @@ static enum status run(struct worker_node *self, struct error *error) {
     struct node *node = &self->node;
     node_set_name(node, "worker");
     enum status status = cli_find_models(&node->config, error);
+    if (status == STATUS_OK)
+        status = engine_check_devices(&node->config, find_engine(&node->config), error);
     if (status == STATUS_OK)
         status = node_open(node, error);
     if (status != STATUS_OK)

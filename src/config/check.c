@@ -50,6 +50,42 @@ static enum status check_worker(const struct config *config, struct error *error
     if (config->worker.min_batch_size > config->worker.max_batch_size)
         return REFUSE("cluster.worker.continuous_batching.min_batch_size",
                       "must not be more than max_batch_size, %lld", (long long)config->worker.max_batch_size);
+    if (config->worker.micro_batch_tokens > config->worker.batch_tokens)
+        return REFUSE("cluster.worker.micro_batch_tokens",
+                      "must not be more than cluster.worker.batch_tokens, %lld",
+                      (long long)config->worker.batch_tokens);
+    return STATUS_OK;
+}
+
+static bool is_quantized_cache(enum cache_kind kind) {
+    switch (kind) {
+#define X(name, word, quantized) \
+    case CACHE_KIND_##name:      \
+        return quantized;
+        CONFIG_CACHE_MAP(X)
+#undef X
+    }
+    return false;
+}
+
+/* What depends on how many GPUs there are is asked where they are known: engine/devices.h. */
+static enum status check_devices(const struct config *config, struct error *error) {
+    const struct config_shares *split = &config->worker.tensor_split;
+    int64_t sum = 0;
+    for (size_t i = 0; i < split->count; i++)
+        sum += split->thousandths[i];
+    if (split->count > 0 && sum == 0)
+        return REFUSE("cluster.worker.tensor_split", "at least one number must be more than 0");
+    if (split->count > 0 && config->worker.split_mode == SPLIT_KIND_NONE)
+        return REFUSE("cluster.worker.tensor_split",
+                      "must be empty when cluster.worker.split_mode is none: main_gpu has all of it then");
+    if (config->worker.main_gpu > 0 && config->worker.split_mode != SPLIT_KIND_NONE)
+        return REFUSE("cluster.worker.main_gpu",
+                      "is for cluster.worker.split_mode none; leave it at 0 or set split_mode to none");
+    if (is_quantized_cache(config->worker.cache_type_v) && config->worker.flash_attention == FLASH_KIND_OFF)
+        return REFUSE("cluster.worker.cache_type_v",
+                      "quantized values need flash attention; set cluster.worker.flash_attention to auto or "
+                      "on, or this to f16, bf16 or f32");
     return STATUS_OK;
 }
 
@@ -181,6 +217,8 @@ enum status config_check(struct config *config, struct error *error) {
         status = check_worker(config, error);
     if (status == STATUS_OK)
         status = check_limits(config, error);
+    if (status == STATUS_OK)
+        status = check_devices(config, error);
     if (status == STATUS_OK)
         status = check_expected(config, error);
     if (status == STATUS_OK)

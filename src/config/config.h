@@ -18,11 +18,39 @@ enum {
     CONFIG_WEIGHTS_MAX = 256,
     CONFIG_WEIGHT_DIGITS = 3, /* behind the point */
     CONFIG_LIST_MAX = 256,
+    CONFIG_SHARES_MAX = 16,
 };
 
 enum nats_mode { NATS_EMBEDDED, NATS_EXTERNAL };
 enum engine_kind { ENGINE_KIND_LLAMA, ENGINE_KIND_FAKE };
-enum cache_kind { CACHE_KIND_F16, CACHE_KIND_BF16, CACHE_KIND_Q8_0 };
+enum split_kind { SPLIT_KIND_NONE, SPLIT_KIND_LAYER, SPLIT_KIND_ROW };
+enum flash_kind { FLASH_KIND_AUTO, FLASH_KIND_ON, FLASH_KIND_OFF };
+enum load_mode_kind {
+    LOAD_MODE_KIND_AUTO,
+    LOAD_MODE_KIND_READ,
+    LOAD_MODE_KIND_MMAP,
+    LOAD_MODE_KIND_MLOCK,
+    LOAD_MODE_KIND_MMAP_MLOCK,
+    LOAD_MODE_KIND_DIRECT_IO,
+};
+
+/* Numbers of the KV cache. X(NAME, word, whether it is quantized) */
+#define CONFIG_CACHE_MAP(X) \
+    X(F32, "f32", false)    \
+    X(F16, "f16", false)    \
+    X(BF16, "bf16", false)  \
+    X(Q8_0, "q8_0", true)   \
+    X(Q5_1, "q5_1", true)   \
+    X(Q5_0, "q5_0", true)   \
+    X(Q4_1, "q4_1", true)   \
+    X(Q4_0, "q4_0", true)   \
+    X(IQ4_NL, "iq4_nl", true)
+
+enum cache_kind {
+#define X(name, word, quantized) CACHE_KIND_##name,
+    CONFIG_CACHE_MAP(X)
+#undef X
+};
 enum model_check_kind { MODEL_CHECK_HEADER, MODEL_CHECK_LOAD };
 
 struct config_model {
@@ -46,6 +74,13 @@ struct config_list {
     char *items[CONFIG_LIST_MAX]; /* owned; each once */
     size_t count;
 };
+
+/* Numbers in relation to each other; the same one may stand there twice. */
+struct config_shares {
+    int64_t thousandths[CONFIG_SHARES_MAX];
+    size_t count;
+};
+
 bool config_list_has(const struct config_list *list, const char *item);
 
 struct config {
@@ -120,8 +155,18 @@ struct config {
         int64_t context_tokens;
         int64_t batch_tokens;
         int64_t threads;
+        int64_t threads_batch;
+        int64_t micro_batch_tokens;
         int64_t gpu_layers;
-        enum cache_kind cache_type;
+        struct config_list devices; /* as llama.cpp names them */
+        enum split_kind split_mode;
+        struct config_shares tensor_split;
+        int64_t main_gpu;
+        bool offload_kqv;
+        enum cache_kind cache_type_k;
+        enum cache_kind cache_type_v;
+        enum flash_kind flash_attention;
+        enum load_mode_kind load_mode;
         int64_t kv_cache_tokens; /* that all slots share; 0: each has context_tokens of its own */
         int64_t park_max_ms;
         bool prefix_cache;
@@ -200,6 +245,9 @@ const char *config_closest_word(const char *word, const char *const *words, size
 /* Writes what a child process needs as a YAML file that config_read_file takes back: all values, mode 0600 is
  * the caller's business. */
 void config_write_yaml(const struct config *config, struct buf *out);
+
+/* The option of that path as a flag that config_read_flags takes back: `--threads=4`. */
+void config_write_flag(const struct config *config, const char *path, struct buf *out);
 
 /* Generated documents. */
 void config_write_reference(struct buf *out); /* docs/CONFIG.md */

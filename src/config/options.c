@@ -9,7 +9,15 @@
 static const char *const level_names[] = {"debug", "info", "warn", "error", NULL};
 static const char *const nats_mode_names[] = {"embedded", "external", NULL};
 static const char *const engine_names[] = {"llama", "fake", NULL};
-static const char *const cache_names[] = {"f16", "bf16", "q8_0", NULL};
+static const char *const cache_names[] = {
+#define X(name, word, quantized) word,
+    CONFIG_CACHE_MAP(X)
+#undef X
+        NULL};
+static const char *const split_names[] = {"none", "layer", "row", NULL};
+static const char *const flash_names[] = {"auto", "on", "off", NULL};
+static const char *const load_mode_names[] = {"auto",       "read",      "mmap", "mlock",
+                                              "mmap_mlock", "direct_io", NULL};
 static const char *const model_check_names[] = {"header", "load", NULL};
 static const char *const strategy_names[] = {
     "round_robin", "least_requests", "weighted_random", "skills_based", "smart", "prefix_aware", NULL};
@@ -54,6 +62,12 @@ static const char *const retryable_names[] = {
     {                                                                                                 \
         .path = (path_), .flag = (flag_), .kind = OPTION_LIST, .offset = FIELD(field_),               \
         .initial = (initial_), .max = (item_max_), .choices = (choices_), .unit = "", .help = (help_) \
+    }
+
+#define SHARES(path_, flag_, field_, help_)                                                              \
+    {                                                                                                    \
+        .path = (path_), .flag = (flag_), .kind = OPTION_SHARES, .offset = FIELD(field_), .initial = "", \
+        .unit = "", .help = (help_)                                                                      \
     }
 
 #define WEIGHTS(path_, flag_, field_, help_)                                                              \
@@ -227,12 +241,48 @@ const struct option option_table[] = {
     INT("cluster.worker.threads", "threads", 't', worker.threads, "0", 0, 1024, "threads",
         "Threads that compute. 0: one for each core this process may use; `mlxd serve` shares the cores "
         "among its workers."),
+    INT("cluster.worker.threads_batch", "threads-batch", 0, worker.threads_batch, "0", 0, 1024, "threads",
+        "Threads that compute steps of more than one token, which is all that serve several sequences or a "
+        "prompt; `threads` is then for steps of one token alone. 0: as many as `threads`."),
+    INT("cluster.worker.micro_batch_tokens", "micro-batch-tokens", 0, worker.micro_batch_tokens, "0", 0,
+        1 << 20, "tokens",
+        "Tokens that are computed at once; a step with more is computed in parts. More take memory, and "
+        "make long prompts faster on a GPU only. 0: batch_tokens, at most 512."),
     INT("cluster.worker.gpu_layers", "gpu-layers", 0, worker.gpu_layers, "-1", -1, 10000, "layers",
         "Layers of the model that go to the GPU. -1: all that fit."),
-    ONE_OF(OPTION_ENUM, "cluster.worker.cache_type", "cache-type", worker.cache_type, "f16", cache_names,
-           "Numbers of the KV cache. bf16 also takes two bytes: with AVX512-BF16 it makes short contexts "
-           "faster and long "
-           "prompts much slower. q8_0 takes about half."),
+    LIST("cluster.worker.devices", "devices", worker.devices, "", 32, NULL,
+         "GPUs that models go to, by the names that `mlxd devices` prints, as in CUDA0. Their order is that "
+         "of tensor_split and main_gpu. Empty: all."),
+    ONE_OF(OPTION_ENUM, "cluster.worker.split_mode", "split-mode", worker.split_mode, "layer", split_names,
+           "How a model is shared among several GPUs. none: it is not, main_gpu has it. layer: each has some "
+           "of the layers. row: each has a part of every matrix, which is worth it where the link between "
+           "them is very fast."),
+    SHARES("cluster.worker.tensor_split", "tensor-split", worker.tensor_split,
+           "How much of a model each GPU gets in relation to the others, as in 3,1; one number for each. "
+           "Empty: in relation to their free memory."),
+    INT("cluster.worker.main_gpu", "main-gpu", 0, worker.main_gpu, "0", 0, CONFIG_SHARES_MAX - 1, "",
+        "The GPU that has the model with split_mode none: its place in `devices`, or in what `mlxd devices` "
+        "prints."),
+    BOOL("cluster.worker.offload_kqv", "offload-kqv", worker.offload_kqv, "true",
+         "Keep the KV cache of layers that are on a GPU there, too. When off it is in the machine's memory: "
+         "slower, with room for longer contexts."),
+    ONE_OF(OPTION_ENUM, "cluster.worker.cache_type_k", "cache-type-k", worker.cache_type_k, "f16",
+           cache_names,
+           "Numbers of the keys in the KV cache. bf16 also takes two bytes: with AVX512-BF16 it makes short "
+           "contexts faster and long prompts much slower. q8_0 takes about half of f16, q4_0 about a "
+           "quarter and is less exact. What is quantized (q, iq) needs a model whose heads are a multiple of "
+           "32 wide."),
+    ONE_OF(OPTION_ENUM, "cluster.worker.cache_type_v", "cache-type-v", worker.cache_type_v, "f16",
+           cache_names,
+           "Numbers of the values in the KV cache. What is quantized needs flash_attention, on or auto."),
+    ONE_OF(OPTION_ENUM, "cluster.worker.flash_attention", "flash-attention", worker.flash_attention, "auto",
+           flash_names,
+           "Attention without a matrix of all scores in memory. auto: where the device and the model can."),
+    ONE_OF(OPTION_ENUM, "cluster.worker.load_mode", "load-mode", worker.load_mode, "auto", load_mode_names,
+           "How a model file comes into memory. auto: mmap where the device can. read: it is read. mmap: it "
+           "is mapped, so that processes share it and the system may drop parts. mlock: it is read and kept "
+           "from being swapped out. mmap_mlock: it is mapped and kept. direct_io: it is read past the page "
+           "cache, where the file system can. mlock needs the right to lock so much memory (ulimit -l)."),
     INT("cluster.worker.kv_cache_tokens", "kv-cache-tokens", 0, worker.kv_cache_tokens, "0", 0, 1 << 30,
         "tokens",
         "Size of one KV cache that the sequences of a model share, where max_batch_size times context_tokens "

@@ -18,6 +18,7 @@ enum option_kind {
     OPTION_CHOICE,  /* char *, owned, one of `choices` */
     OPTION_ID,      /* char *, owned, empty or [A-Za-z0-9_-]: it becomes part of a NATS subject */
     OPTION_LIST,    /* struct config_list; as a flag, or in one line of a file, with commas in between */
+    OPTION_SHARES,  /* struct config_shares; written as a list */
     OPTION_WEIGHTS, /* struct config_weights; in a file a section of its own, text: number */
 };
 
@@ -60,15 +61,17 @@ MUST_USE bool option_store(const struct option *option, struct config *config, c
 /* Adds a weight, or replaces that of the same pattern. `number` as in `1.5`. As option_store on errors. */
 MUST_USE bool option_add_weight(struct config_weights *weights, const char *pattern, size_t pattern_len,
                                 const char *number, size_t number_len, char *why);
-/* Adds an item to a list, unless it is there already. As option_store on errors. */
+/* Adds an item to a list, unless it is there already, or to shares. As option_store on errors. */
 MUST_USE bool option_add_item(const struct option *option, struct config *config, const char *text,
                               size_t len, char *why);
 enum { OPTION_WEIGHT_CHARS = 24 };
 /* As option_add_weight takes it; `out` holds OPTION_WEIGHT_CHARS. */
 void option_show_weight(int64_t thousandths, char *out);
-/* The value as option_store takes it; of lists and weights always "", they are in the struct. `scratch` holds
- * at least 32 bytes and is used for numbers. */
+/* The value as option_store takes it; of lists, shares and weights always "", they are in the struct.
+ * `scratch` holds at least 32 bytes and is used for numbers. */
 const char *option_value(const struct option *option, const struct config *config, char *scratch);
+/* Appends the value as option_store takes it, lists and shares with commas; of weights nothing. */
+void option_append_value(const struct option *option, const struct config *config, struct buf *out);
 void option_release(const struct option *option, struct config *config);
 
 /* Whether text may be a value at all: valid UTF-8, no control characters, not too long. */

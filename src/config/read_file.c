@@ -313,8 +313,10 @@ static enum status read_value(struct reader *reader, const char *section, const 
     const struct option *option = option_find_path(path);
     if (option && option->kind == OPTION_WEIGHTS)
         return read_weights(reader, option);
+    if (option && (option->kind == OPTION_LIST || option->kind == OPTION_SHARES))
+        return read_list(reader, option);
     if (option)
-        return option->kind == OPTION_LIST ? read_list(reader, option) : read_option(reader, option);
+        return read_option(reader, option);
     if (strcmp(path, CONFIG_MODELS_PATH) == 0)
         return read_models(reader);
     if (!option_is_section(path))

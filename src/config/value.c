@@ -169,6 +169,20 @@ static bool read_thousandths(const char *text, size_t len, int64_t *out) {
     return true;
 }
 
+/* 0 to 1000. */
+static bool store_thousandths(int64_t *field, const char *text, size_t len, char *why) {
+    enum { LARGEST = 1000 };
+    int64_t value;
+    if (!read_thousandths(text, len, &value) || value > LARGEST * 1000) {
+        snprintf(why, OPTION_WHY_MAX,
+                 "must be a number from 0 to %d with at most %d digits behind the point, not \"%s\"", LARGEST,
+                 CONFIG_WEIGHT_DIGITS, show(text, len).text);
+        return false;
+    }
+    *field = value;
+    return true;
+}
+
 void option_show_weight(int64_t thousandths, char *out) {
     snprintf(out, OPTION_WEIGHT_CHARS, "%lld.%03lld", (long long)thousandths / 1000,
              (long long)thousandths % 1000);
@@ -183,7 +197,7 @@ static struct config_weight *find_weight(struct config_weights *weights, const c
 
 bool option_add_weight(struct config_weights *weights, const char *pattern, size_t pattern_len,
                        const char *number, size_t number_len, char *why) {
-    enum { PATTERN_MAX = 64, LARGEST = 1000 };
+    enum { PATTERN_MAX = 64 };
     int64_t thousandths;
     if (!option_check_text(pattern, pattern_len, PATTERN_MAX, why))
         return false;
@@ -191,12 +205,8 @@ bool option_add_weight(struct config_weights *weights, const char *pattern, size
         snprintf(why, OPTION_WHY_MAX, "must name a worker or a pattern");
         return false;
     }
-    if (!read_thousandths(number, number_len, &thousandths) || thousandths > LARGEST * 1000) {
-        snprintf(why, OPTION_WHY_MAX,
-                 "must be a number from 0 to %d with at most %d digits behind the point, not \"%s\"", LARGEST,
-                 CONFIG_WEIGHT_DIGITS, show(number, number_len).text);
+    if (!store_thousandths(&thousandths, number, number_len, why))
         return false;
-    }
     struct config_weight *weight = find_weight(weights, pattern, pattern_len);
     if (!weight && weights->count == CONFIG_WEIGHTS_MAX) {
         snprintf(why, OPTION_WHY_MAX, "must not be more than %d", CONFIG_WEIGHTS_MAX);
@@ -218,9 +228,22 @@ bool config_list_has(const struct config_list *list, const char *item) {
     return false;
 }
 
+static bool add_share(struct config_shares *shares, const char *text, size_t len, char *why) {
+    if (shares->count == CONFIG_SHARES_MAX) {
+        snprintf(why, OPTION_WHY_MAX, "must not have more than %d items", CONFIG_SHARES_MAX);
+        return false;
+    }
+    if (!store_thousandths(&shares->thousandths[shares->count], text, len, why))
+        return false;
+    shares->count++;
+    return true;
+}
+
 bool option_add_item(const struct option *option, struct config *config, const char *text, size_t len,
                      char *why) {
     struct config_list *list = field_of(option, config);
+    if (option->kind == OPTION_SHARES)
+        return add_share(field_of(option, config), text, len, why);
     if (!option_check_text(text, len, option->max, why) ||
         (option->choices && find_choice(option, text, len, why) < 0))
         return false;
@@ -249,24 +272,44 @@ static void clear_list(struct config_list *list) {
     list->count = 0;
 }
 
+/* Items with commas in between. */
+static bool add_items(const struct option *option, struct config *config, const char *text, size_t len,
+                      char *why) {
+    for (const char *at = text, *end = text + len; at < end;) {
+        const char *comma = memchr(at, ',', (size_t)(end - at));
+        const char *item_end = comma ? comma : end;
+        if (!option_add_item(option, config, at, (size_t)(item_end - at), why))
+            return false;
+        at = comma ? comma + 1 : end;
+    }
+    return true;
+}
+
 /* The whole list; nothing empties it. What was there stays when an item is wrong. */
 static bool store_list(const struct option *option, struct config *config, const char *text, size_t len,
                        char *why) {
     struct config_list *list = field_of(option, config);
     struct config_list before = *list;
     list->count = 0;
-    for (const char *at = text, *end = text + len; at < end;) {
-        const char *comma = memchr(at, ',', (size_t)(end - at));
-        const char *item_end = comma ? comma : end;
-        if (!option_add_item(option, config, at, (size_t)(item_end - at), why)) {
-            clear_list(list);
-            *list = before;
-            return false;
-        }
-        at = comma ? comma + 1 : end;
+    if (!add_items(option, config, text, len, why)) {
+        clear_list(list);
+        *list = before;
+        return false;
     }
     clear_list(&before);
     return true;
+}
+
+/* As store_list. */
+static bool store_shares(const struct option *option, struct config *config, const char *text, size_t len,
+                         char *why) {
+    struct config_shares *shares = field_of(option, config);
+    const struct config_shares before = *shares;
+    shares->count = 0;
+    if (add_items(option, config, text, len, why))
+        return true;
+    *shares = before;
+    return false;
 }
 
 static void clear_weights(struct config_weights *weights) {
@@ -310,6 +353,8 @@ bool option_store(const struct option *option, struct config *config, const char
         return store_text(option, text_field(option, config), text, len, why);
     case OPTION_LIST:
         return store_list(option, config, text, len, why);
+    case OPTION_SHARES:
+        return store_shares(option, config, text, len, why);
     case OPTION_WEIGHTS:
         return store_weight(field_of(option, config), text, len, why);
     }
@@ -317,7 +362,9 @@ bool option_store(const struct option *option, struct config *config, const char
 }
 
 static_assert(sizeof(enum nats_mode) == sizeof(int) && sizeof(enum engine_kind) == sizeof(int) &&
-                  sizeof(enum cache_kind) == sizeof(int),
+                  sizeof(enum cache_kind) == sizeof(int) && sizeof(enum split_kind) == sizeof(int) &&
+                  sizeof(enum flash_kind) == sizeof(int) && sizeof(enum load_mode_kind) == sizeof(int) &&
+                  sizeof(enum model_check_kind) == sizeof(int),
               "option_store copies an int");
 
 const char *option_value(const struct option *option, const struct config *config, char *scratch) {
@@ -339,10 +386,35 @@ const char *option_value(const struct option *option, const struct config *confi
     case OPTION_ID:
         return *(char *const *)field;
     case OPTION_LIST:
+    case OPTION_SHARES:
     case OPTION_WEIGHTS:
         break;
     }
     return "";
+}
+
+static void append_list(const struct config_list *list, struct buf *out) {
+    for (size_t i = 0; i < list->count; i++)
+        buf_printf(out, "%s%s", i ? "," : "", list->items[i]);
+}
+
+static void append_shares(const struct config_shares *shares, struct buf *out) {
+    for (size_t i = 0; i < shares->count; i++) {
+        char number[OPTION_WEIGHT_CHARS];
+        option_show_weight(shares->thousandths[i], number);
+        buf_printf(out, "%s%s", i ? "," : "", number);
+    }
+}
+
+void option_append_value(const struct option *option, const struct config *config, struct buf *out) {
+    const void *field = (const char *)config + option->offset;
+    char scratch[32];
+    if (option->kind == OPTION_LIST)
+        append_list(field, out);
+    else if (option->kind == OPTION_SHARES)
+        append_shares(field, out);
+    else
+        buf_append_str(out, option_value(option, config, scratch));
 }
 
 void option_release(const struct option *option, struct config *config) {
@@ -350,6 +422,8 @@ void option_release(const struct option *option, struct config *config) {
         free(*text_field(option, config));
     if (option->kind == OPTION_LIST)
         clear_list(field_of(option, config));
+    if (option->kind == OPTION_SHARES)
+        *(struct config_shares *)field_of(option, config) = (struct config_shares){.count = 0};
     if (option->kind == OPTION_WEIGHTS)
         clear_weights(field_of(option, config));
 }

@@ -1,6 +1,7 @@
 /* YAML: what a child process gets, and the example with comments. */
 #include "config/options.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -160,9 +161,22 @@ static void put_options(struct buf *out, const struct config *config, bool comme
         }
         indent(out, depth);
         buf_printf(out, "%s: ", last_name(option->path));
+        if (option->kind == OPTION_SHARES) {
+            buf_append_char(out, '[');
+            option_append_value(option, config, out);
+            buf_append_str(out, "]\n");
+            continue;
+        }
         put_value(out, option, option_value(option, config, scratch));
         buf_append_char(out, '\n');
     }
+}
+
+void config_write_flag(const struct config *config, const char *path, struct buf *out) {
+    const struct option *option = option_find_path(path);
+    assert(option);
+    buf_printf(out, "--%s=", option->flag);
+    option_append_value(option, config, out);
 }
 
 void config_write_yaml(const struct config *config, struct buf *out) {

@@ -37,6 +37,9 @@ static void put_type(struct buf *out, const struct option *option, const char *s
         for (size_t i = 0; option->choices && option->choices[i]; i++)
             buf_printf(out, "%s%s", i ? separator : " of ", option->choices[i]);
         break;
+    case OPTION_SHARES:
+        buf_append_str(out, "list of numbers 0 to 1000, with commas as a flag");
+        break;
     case OPTION_WEIGHTS:
         buf_append_str(out, "`PATTERN=NUMBER`, one for each flag; in a file a section of lines "
                             "`PATTERN: NUMBER`; 0 to 1000");

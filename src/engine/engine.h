@@ -29,8 +29,39 @@ struct engine;
 
 enum { ENGINE_TOKEN_NONE = -1, ENGINE_PIECE_MAX = 512 };
 
-/* Numbers of the KV cache. */
-enum engine_cache_type { ENGINE_CACHE_F16, ENGINE_CACHE_BF16, ENGINE_CACHE_Q8_0 };
+enum { ENGINE_DEVICES_MAX = 16 };
+
+/* Numbers of the KV cache. X(NAME, numbers of a block, bytes of a block) */
+#define ENGINE_CACHE_MAP(X) \
+    X(F16, 1, 2)            \
+    X(F32, 1, 4)            \
+    X(BF16, 1, 2)           \
+    X(Q8_0, 32, 34)         \
+    X(Q5_1, 32, 24)         \
+    X(Q5_0, 32, 22)         \
+    X(Q4_1, 32, 20)         \
+    X(Q4_0, 32, 18)         \
+    X(IQ4_NL, 32, 18)
+
+enum engine_cache_type {
+#define X(name, numbers, bytes) ENGINE_CACHE_##name,
+    ENGINE_CACHE_MAP(X)
+#undef X
+        ENGINE_CACHE_TYPE_COUNT
+};
+
+/* How a model is shared among GPUs. */
+enum engine_split { ENGINE_SPLIT_LAYER, ENGINE_SPLIT_ROW, ENGINE_SPLIT_NONE };
+enum engine_flash { ENGINE_FLASH_AUTO, ENGINE_FLASH_ON, ENGINE_FLASH_OFF };
+/* How a model file comes into memory. */
+enum engine_load_mode {
+    ENGINE_LOAD_AUTO,
+    ENGINE_LOAD_READ,
+    ENGINE_LOAD_MMAP,
+    ENGINE_LOAD_MLOCK,
+    ENGINE_LOAD_MMAP_MLOCK,
+    ENGINE_LOAD_DIRECT_IO,
+};
 
 struct engine_options {
     const char *model_path; /* a GGUF file; the fake engine reads only its name */
@@ -39,9 +70,22 @@ struct engine_options {
     int32_t cache_tokens;   /* cells of one KV cache that all slots share, for less memory than slots times
                                context; 0: each slot has a cache of its own, in which nobody is in its way */
     int32_t batch_tokens;   /* most tokens in one step, >= slots */
-    int32_t threads;        /* 0: one for each core this process may use */
-    int32_t gpu_layers;     /* -1: all that fit; 0: none */
-    enum engine_cache_type cache_type;
+    int32_t threads;        /* for steps of one token; 0: one for each core this process may use */
+    int32_t threads_batch;  /* for larger steps; 0: as threads */
+    int32_t micro_batch_tokens; /* computed at once, at most batch_tokens; 0: the engine's choice */
+    enum engine_cache_type cache_type_k;
+    enum engine_cache_type cache_type_v; /* a quantized one needs flash attention */
+    enum engine_flash flash;
+    enum engine_load_mode load_mode;
+    /* GPUs; see engine/devices.h for what fits to what. */
+    int32_t gpu_layers;         /* -1: all that fit; 0: none */
+    const char *const *devices; /* names as in engine_gpu.device, each once; the caller's */
+    size_t device_count;        /* 0: all */
+    enum engine_split split;
+    float tensor_split[ENGINE_DEVICES_MAX]; /* what each gets in relation to the others, >= 0 */
+    size_t tensor_split_count;              /* 0: in relation to their free memory */
+    int32_t main_gpu;                       /* which of them has the model when it is not split */
+    bool cache_on_cpu;                      /* also of layers that are on a GPU */
     /* Called on the loading thread with 0..100; false aborts the load. May be NULL. */
     bool (*on_progress)(int32_t percent, void *arg);
     /* Asked often during a step, on its thread; true ends it as if it had not begun, with STATUS_CANCELLED.
@@ -60,8 +104,11 @@ struct engine_info {
     int32_t slots;
     int32_t context_tokens; /* for each slot */
     int32_t batch_tokens;
-    int64_t cache_tokens; /* cells of the KV cache, all slots together */
-    bool cache_is_shared; /* by all slots; see engine_options.cache_tokens */
+    int64_t cache_tokens;       /* cells of the KV cache, all slots together */
+    bool cache_is_shared;       /* by all slots; see engine_options.cache_tokens */
+    int32_t micro_batch_tokens; /* this and the next two: 0 where the engine has no such thing */
+    int32_t threads;
+    int32_t threads_batch;
     int64_t parameters;
     int64_t file_bytes;
     char description[128]; /* "llama 5M Q8_0" */
@@ -70,12 +117,15 @@ struct engine_info {
     bool can_embed;        /* it is made to turn a text into one vector */
 };
 
-enum { ENGINE_GPU_NAME_MAX = 64 };
+enum { ENGINE_GPU_NAME_MAX = 64, ENGINE_GPU_DEVICE_MAX = 32 };
 
 /* A device that engines can compute on, beside the CPU. */
 struct engine_gpu {
-    char name[ENGINE_GPU_NAME_MAX + 1]; /* "NVIDIA L4" */
+    char device[ENGINE_GPU_DEVICE_MAX + 1]; /* "CUDA0", each once */
+    char name[ENGINE_GPU_NAME_MAX + 1];     /* "NVIDIA L4" */
+    bool integrated;                        /* it has no memory of its own */
     int64_t memory_bytes;
+    int64_t free_bytes; /* now */
 };
 
 struct engine_prompt {

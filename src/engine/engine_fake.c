@@ -381,12 +381,13 @@ static void hang(void) {
         clock_sleep_us(100000);
 }
 
-/* Takes its time. false: aborted. */
+/* Takes its time, and not longer because each sleep takes a little longer than it should. false: aborted. */
 static bool compute(struct fake_engine *e, int64_t us) {
-    for (; us > 0; us -= SLEEP_US) {
+    int64_t end_us = clock_us() + us;
+    for (int64_t left_us = us; left_us > 0; left_us = end_us - clock_us()) {
         if (e->options.should_abort && e->options.should_abort(e->options.arg))
             return false;
-        clock_sleep_us(us < SLEEP_US ? us : SLEEP_US);
+        clock_sleep_us(left_us < SLEEP_US ? left_us : SLEEP_US);
     }
     return true;
 }

@@ -68,6 +68,7 @@ enum status engine_try(const struct engine_ops *ops, const struct engine_options
     small.slots = 1;
     small.batch_tokens = TRY_BATCH_TOKENS;
     small.context_tokens = TRY_CONTEXT_TOKENS;
+    small.cache_tokens = 0;
     struct engine *engine = ops->open(&small, error);
     if (!engine)
         return STATUS_MODEL_LOAD_FAILED;

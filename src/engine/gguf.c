@@ -268,22 +268,23 @@ static int64_t heads_kv_total(const struct gguf_info *info) {
 }
 
 static int64_t row_bytes(enum engine_cache_type type, int64_t elements) {
-    switch (type) {
-    case ENGINE_CACHE_F16:
-    case ENGINE_CACHE_BF16:
-        return 2 * elements;
-    case ENGINE_CACHE_Q8_0:
-        return (elements + 31) / 32 * 34;
-    }
-    return 2 * elements;
+    static const struct {
+        int64_t numbers, bytes;
+    } blocks[] = {
+#define X(name, numbers_, bytes_) {.numbers = (numbers_), .bytes = (bytes_)},
+        ENGINE_CACHE_MAP(X)
+#undef X
+    };
+    return (elements + blocks[type].numbers - 1) / blocks[type].numbers * blocks[type].bytes;
 }
 
-int64_t gguf_cache_bytes(const struct gguf_info *info, enum engine_cache_type type, int64_t tokens) {
+int64_t gguf_cache_bytes(const struct gguf_info *info, enum engine_cache_type keys,
+                         enum engine_cache_type values, int64_t tokens) {
     int64_t of_head = info->heads.max > 0 ? info->embedding_width / info->heads.max : 0;
     int64_t heads = heads_kv_total(info); /* at most 2^25 */
     int64_t key = info->key_width > 0 ? info->key_width : of_head;
     int64_t value = info->value_width > 0 ? info->value_width : of_head; /* at most 2^24 */
-    int64_t token = row_bytes(type, heads * key) + row_bytes(type, heads * value);
+    int64_t token = row_bytes(keys, heads * key) + row_bytes(values, heads * value);
     int64_t bytes;
     return __builtin_mul_overflow(token, tokens, &bytes) ? INT64_MAX : bytes;
 }

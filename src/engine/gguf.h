@@ -79,4 +79,5 @@ bool gguf_is_part(const char *path, int *part, int *parts);
 /* Memory that the KV cache of `tokens` tokens takes (all slots together), bytes. From the shape alone: right
  * for plain attention, an upper bound where layers have a window or no attention. INT64_MAX when it would not
  * fit. */
-int64_t gguf_cache_bytes(const struct gguf_info *info, enum engine_cache_type type, int64_t tokens);
+int64_t gguf_cache_bytes(const struct gguf_info *info, enum engine_cache_type keys,
+                         enum engine_cache_type values, int64_t tokens);

@@ -27,7 +27,10 @@ static void append_hardware(struct buf *out, const struct worker_hardware *hardw
     buf_append_str(out, ",\"gpus\":[");
     for (size_t i = 0; i < hardware->gpu_count; i++) {
         json_append_str(out, i ? ",{\"name\":" : "{\"name\":", hardware->gpus[i].name);
+        json_append_str(out, ",\"device\":", hardware->gpus[i].device);
+        buf_append_str(out, hardware->gpus[i].integrated ? ",\"integrated\":true" : ",\"integrated\":false");
         json_append_int(out, ",\"memoryBytes\":", hardware->gpus[i].memory_bytes);
+        json_append_int(out, ",\"freeBytes\":", hardware->gpus[i].free_bytes);
         buf_append_char(out, '}');
     }
     buf_append_str(out, "]}");
@@ -78,23 +81,32 @@ bool wire_take_capabilities(const json_t *object, struct model_info *model, stru
     return true;
 }
 
+static bool take_gpu(const json_t *item, struct worker_gpu *gpu, struct error *error) {
+    const json_t *integrated = json_object_get(item, "integrated");
+    if (!json_is_object(item)) {
+        error_set(error, STATUS_PROTOCOL_ERROR, "gpus", "gpus must hold objects, not %s", json_kind(item));
+        return false;
+    }
+    if (integrated && !json_is_boolean(integrated)) {
+        error_set(error, STATUS_PROTOCOL_ERROR, "integrated", "integrated must be true or false, not %s",
+                  json_kind(integrated));
+        return false;
+    }
+    gpu->integrated = json_is_true(integrated);
+    return wire_take_text(item, "device", gpu->device, sizeof(gpu->device), error) &&
+           wire_take_text(item, "name", gpu->name, sizeof(gpu->name), error) &&
+           wire_take_int_or(item, "memoryBytes", 0, INT64_MAX, 0, &gpu->memory_bytes, error) &&
+           wire_take_int_or(item, "freeBytes", 0, INT64_MAX, 0, &gpu->free_bytes, error);
+}
+
 static bool take_gpus(const json_t *object, struct worker_hardware *hardware, struct error *error) {
     const json_t *list;
     if (!take_list(object, "gpus", WORKER_GPUS_MAX, &list, error))
         return false;
     hardware->gpu_count = json_array_size(list);
-    for (size_t i = 0; i < hardware->gpu_count; i++) {
-        const json_t *item = json_array_get(list, i);
-        struct worker_gpu *gpu = &hardware->gpus[i];
-        if (!json_is_object(item)) {
-            error_set(error, STATUS_PROTOCOL_ERROR, "gpus", "gpus must hold objects, not %s",
-                      json_kind(item));
+    for (size_t i = 0; i < hardware->gpu_count; i++)
+        if (!take_gpu(json_array_get(list, i), &hardware->gpus[i], error))
             return false;
-        }
-        if (!wire_take_text(item, "name", gpu->name, sizeof(gpu->name), error) ||
-            !wire_take_int_or(item, "memoryBytes", 0, INT64_MAX, 0, &gpu->memory_bytes, error))
-            return false;
-    }
     return true;
 }
 

@@ -21,7 +21,8 @@ enum {
     SKILL_MAX = 32, /* bytes of a skill; [A-Za-z0-9_.-]+ */
     WORKER_SKILLS_MAX = 16,
     WORKER_GPUS_MAX = 16,
-    HARDWARE_NAME_MAX = 64, /* bytes */
+    HARDWARE_NAME_MAX = 64, /* bytes; so is the next */
+    HARDWARE_DEVICE_MAX = 32,
 };
 
 /* What a model can do. X(NAME, word) */
@@ -102,8 +103,11 @@ struct model_info {
 };
 
 struct worker_gpu {
+    char device[HARDWARE_DEVICE_MAX + 1]; /* as it is chosen by, "CUDA0" */
     char name[HARDWARE_NAME_MAX + 1];
+    bool integrated;      /* its memory is the machine's */
     int64_t memory_bytes; /* 0: unknown */
+    int64_t free_bytes;   /* when the worker started, before it loaded models */
 };
 
 /* Of the machine, as far as the worker may use it; empty or 0 where it is unknown. */

@@ -27,7 +27,8 @@ static int32_t usable_cores(void) {
     return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 0;
 }
 
-static_assert(sizeof(((struct worker_gpu *)0)->name) == sizeof(((struct engine_gpu *)0)->name),
+static_assert(sizeof(((struct worker_gpu *)0)->name) == sizeof(((struct engine_gpu *)0)->name) &&
+                  sizeof(((struct worker_gpu *)0)->device) == sizeof(((struct engine_gpu *)0)->device),
               "names of GPUs are copied whole");
 
 static size_t find_gpus(const struct engine_ops *ops, struct worker_gpu *out) {
@@ -35,7 +36,10 @@ static size_t find_gpus(const struct engine_ops *ops, struct worker_gpu *out) {
     size_t count = ops->list_gpus ? ops->list_gpus(gpus, WORKER_GPUS_MAX) : 0;
     for (size_t i = 0; i < count; i++) {
         memcpy(out[i].name, gpus[i].name, sizeof(out[i].name));
+        memcpy(out[i].device, gpus[i].device, sizeof(out[i].device));
+        out[i].integrated = gpus[i].integrated;
         out[i].memory_bytes = gpus[i].memory_bytes;
+        out[i].free_bytes = gpus[i].free_bytes;
     }
     return count;
 }

@@ -11,13 +11,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/attr.h"
 #include "base/clock.h"
 #include "engine/gguf.h"
 
 enum {
     LOOK_EVERY_MS = 50, /* for whether the worker stops */
     OUTPUT_MAX = 2048,  /* bytes of the child's output that are kept, the last ones */
-    NUMBER_CHARS = 48,  /* of a flag with a number */
     REASON_MAX = 300,
 };
 
@@ -68,28 +68,41 @@ static int spawn(const struct model_check *check, const char *const *argv, int o
     return why;
 }
 
-static const char *cache_name(enum cache_kind kind) {
-    switch (kind) {
-    case CACHE_KIND_F16:
-        return "f16";
-    case CACHE_KIND_BF16:
-        return "bf16";
-    case CACHE_KIND_Q8_0:
-        return "q8_0";
+/* What decides whether the load that counts will succeed. Slots and context are small in the trial. */
+static const char *const passed_on[] = {
+    "cluster.worker.threads",      "cluster.worker.threads_batch",   "cluster.worker.gpu_layers",
+    "cluster.worker.devices",      "cluster.worker.split_mode",      "cluster.worker.tensor_split",
+    "cluster.worker.main_gpu",     "cluster.worker.offload_kqv",     "cluster.worker.cache_type_k",
+    "cluster.worker.cache_type_v", "cluster.worker.flash_attention", "cluster.worker.load_mode",
+};
+
+/* argv[0..2] and the end beside them. */
+enum { ARGS_MAX = 4 + sizeof passed_on / sizeof *passed_on };
+
+/* The texts are in `flags`. */
+static void make_arguments(const struct model_check *check, struct buf flags[], const char *argv[ARGS_MAX]) {
+    size_t count = 0;
+    argv[count++] = "mlxd";
+    argv[count++] = "load-model";
+    argv[count++] = check->path;
+    for (size_t i = 0; i < ARRAY_LEN(passed_on); i++) {
+        buf_init(&flags[i], 0);
+        config_write_flag(check->config, passed_on[i], &flags[i]);
+        argv[count++] = flags[i].data;
     }
-    return "f16";
+    argv[count] = NULL;
 }
 
 static int start(struct child *child, const struct model_check *check) {
-    char threads[NUMBER_CHARS], layers[NUMBER_CHARS], cache[NUMBER_CHARS];
-    snprintf(threads, sizeof threads, "--threads=%lld", (long long)check->config->worker.threads);
-    snprintf(layers, sizeof layers, "--gpu-layers=%lld", (long long)check->config->worker.gpu_layers);
-    snprintf(cache, sizeof cache, "--cache-type=%s", cache_name(check->config->worker.cache_type));
-    const char *argv[] = {"mlxd", "load-model", check->path, threads, layers, cache, NULL};
+    struct buf flags[ARRAY_LEN(passed_on)];
+    const char *argv[ARGS_MAX];
     int fds[2];
     if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) != 0)
         return errno;
+    make_arguments(check, flags, argv);
     int why = spawn(check, argv, fds[1], &child->pid);
+    for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+        buf_release(&flags[i]);
     close(fds[1]);
     child->output_fd = fds[0];
     child->pid_fd = why ? -1 : pidfd_open(child->pid, 0);

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/utf8.h"
+#include "worker/engine_config.h"
 #include "worker/model_check.h"
 #include "worker/scheduler.h"
 
@@ -159,43 +160,17 @@ static bool on_progress(int32_t percent, void *arg) {
     return !is_stopping(runner);
 }
 
-enum engine_cache_type runner_cache_type(enum cache_kind kind) {
-    switch (kind) {
-    case CACHE_KIND_F16:
-        return ENGINE_CACHE_F16;
-    case CACHE_KIND_BF16:
-        return ENGINE_CACHE_BF16;
-    case CACHE_KIND_Q8_0:
-        return ENGINE_CACHE_Q8_0;
-    }
-    return ENGINE_CACHE_F16;
-}
-
 static bool should_abort(void *arg) {
     const struct runner *runner = arg;
     return scheduler_should_abort(&runner->scheduler);
 }
 
 static struct engine_options options_of(struct runner *runner) {
-    const struct config *config = runner->env.config;
-    return (struct engine_options){
-        .model_path = runner->env.model->path,
-        .slots = (int32_t)config->worker.max_batch_size,
-        .context_tokens = (int32_t)config->worker.context_tokens,
-        .batch_tokens = (int32_t)config->worker.batch_tokens,
-        .threads = (int32_t)config->worker.threads,
-        .gpu_layers = (int32_t)config->worker.gpu_layers,
-        .cache_type = runner_cache_type(config->worker.cache_type),
-        .cache_tokens = (int32_t)config->worker.kv_cache_tokens,
-        .on_progress = on_progress,
-        .should_abort = should_abort,
-        .arg = runner,
-        .fake_step_us = config->worker.fake_step_us,
-        .fake_prompt_token_us = config->worker.fake_prompt_token_us,
-        .fake_reply_tokens = (int32_t)config->worker.fake_reply_tokens,
-        .fake_fault = config->worker.fake_fault,
-        .fake_fault_jobs = config->worker.fake_fault_jobs,
-    };
+    struct engine_options options = engine_options_of(runner->env.config, runner->env.model->path);
+    options.on_progress = on_progress;
+    options.should_abort = should_abort;
+    options.arg = runner;
+    return options;
 }
 
 static size_t prefix_memory(const struct runner *runner) {
@@ -263,6 +238,11 @@ static bool load(struct runner *runner) {
     }
     runner->env.engine_ops->info(runner->engine, &runner->info);
     assert(runner->info.slots <= options.slots);
+    log_info("engine is open", F_STR("model", runner->env.model->name),
+             F_STR("description", runner->info.description), F_INT("threads", runner->info.threads),
+             F_INT("threads_batch", runner->info.threads_batch),
+             F_INT("batch_tokens", runner->info.batch_tokens),
+             F_INT("micro_batch_tokens", runner->info.micro_batch_tokens));
     if (!start_scheduler(runner)) {
         error_set(&runner->load_error, STATUS_MODEL_LOAD_FAILED, NULL, "out of memory for %d slots",
                   runner->info.slots);

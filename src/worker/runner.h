@@ -68,8 +68,6 @@ void runner_shed_memory(struct runner *runner);
  * when a slot is free, 1 for the next one that gets a slot, and so on. */
 size_t runner_position(const struct runner *runner, enum chat_priority priority);
 
-enum engine_cache_type runner_cache_type(enum cache_kind kind);
-
 /* As it is written in the configuration. */
 const char *runner_model(const struct runner *runner);
 void runner_get_info(const struct runner *runner, struct model_info *out);

@@ -17,8 +17,8 @@ static void check(const struct gguf_info *info, size_t size) {
         abort();
     if (!utf8_is_valid(info->name, strlen(info->name)) || (info->part == 0 && !*info->architecture))
         abort();
-    for (int type = ENGINE_CACHE_F16; type <= ENGINE_CACHE_Q8_0; type++)
-        if (gguf_cache_bytes(info, (enum engine_cache_type)type, 4096) < 0)
+    for (int type = 0; type < ENGINE_CACHE_TYPE_COUNT; type++)
+        if (gguf_cache_bytes(info, (enum engine_cache_type)type, (enum engine_cache_type)type, 4096) < 0)
             abort();
 }
 

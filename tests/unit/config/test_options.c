@@ -90,6 +90,29 @@ static void a_refused_value_leaves_the_old_one(void **state) {
     config_release(&config);
 }
 
+static void shares_are_numbers_that_may_be_the_same(void **state) {
+    (void)state;
+    struct config config;
+    char why[OPTION_WHY_MAX];
+    const struct option *split = option_find_path("cluster.worker.tensor_split");
+    const struct config_shares *shares = &config.worker.tensor_split;
+    config_init(&config);
+    assert_true(option_store(split, &config, "1,1,0.5", 7, why));
+    assert_int_equal(shares->count, 3);
+    assert_int_equal(shares->thousandths[1], 1000);
+    assert_int_equal(shares->thousandths[2], 500);
+    static const char *const wrong[] = {
+        "1,x", "1,,1", ",", "-1", "1001", "0.0001", "1 , 1", "1;1", "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1"};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        if (option_store(split, &config, wrong[i], strlen(wrong[i]), why))
+            fail_msg("\"%s\" is taken", wrong[i]);
+        assert_int_equal(shares->count, 3); /* what was there before */
+    }
+    assert_true(option_store(split, &config, "", 0, why));
+    assert_int_equal(shares->count, 0);
+    config_release(&config);
+}
+
 static void numbers_are_taken_up_to_both_ends_of_their_range(void **state) {
     (void)state;
     struct config config;
@@ -206,6 +229,7 @@ int main(void) {
         cmocka_unit_test(every_retryable_error_is_retried_by_default),
         cmocka_unit_test(defaults_pass_the_check),
         cmocka_unit_test(a_refused_value_leaves_the_old_one),
+        cmocka_unit_test(shares_are_numbers_that_may_be_the_same),
         cmocka_unit_test(numbers_are_taken_up_to_both_ends_of_their_range),
         cmocka_unit_test(weights_are_exact_to_a_thousandth),
         cmocka_unit_test(release_takes_null_and_zeroes),

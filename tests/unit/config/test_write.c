@@ -50,10 +50,15 @@ static void written_yaml_is_read_back_the_same(void **state) {
     config_write_yaml(&copy, &second);
     assert_string_equal(first.data, second.data);
     for (size_t i = 0; i < option_count; i++) {
-        char a[32];
-        char b[32];
-        assert_string_equal(option_value(&option_table[i], &copy, a),
-                            option_value(&option_table[i], &config, b));
+        struct buf a, b;
+        buf_init(&a, 0);
+        buf_init(&b, 0);
+        option_append_value(&option_table[i], &copy, &a);
+        option_append_value(&option_table[i], &config, &b);
+        assert_int_equal(a.len, b.len);
+        assert_memory_equal(a.data ? a.data : "", b.data ? b.data : "", a.len);
+        buf_release(&a);
+        buf_release(&b);
     }
     assert_int_equal(copy.routing.retry.on_errors.count, 1);
     assert_int_equal(copy.discovery.expected_workers.count, 1);
@@ -70,6 +75,43 @@ static void written_yaml_is_read_back_the_same(void **state) {
     buf_release(&second);
     config_release(&config);
     config_release(&copy);
+}
+
+static void an_option_is_written_as_a_flag_that_is_read_back(void **state) {
+    (void)state;
+    static const struct {
+        const char *path, *value, *flag;
+    } rows[] = {
+        {"cluster.worker.threads", "7", "--threads=7"},
+        {"cluster.worker.offload_kqv", "false", "--offload-kqv=false"},
+        {"cluster.worker.load_mode", "mmap_mlock", "--load-mode=mmap_mlock"},
+        {"cluster.worker.devices", "CUDA1,CUDA0", "--devices=CUDA1,CUDA0"},
+        {"cluster.worker.devices", "", "--devices="},
+        {"cluster.worker.tensor_split", "1,1,0.25", "--tensor-split=1.000,1.000,0.250"},
+        {"cluster.worker.tensor_split", "", "--tensor-split="},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct option *option = option_find_path(rows[i].path);
+        struct config config, copy;
+        struct error error;
+        struct buf flag, again;
+        char why[OPTION_WHY_MAX];
+        config_init(&config);
+        config_init(&copy);
+        buf_init(&flag, 0);
+        buf_init(&again, 0);
+        assert_true(option_store(option, &config, rows[i].value, strlen(rows[i].value), why));
+        config_write_flag(&config, rows[i].path, &flag);
+        assert_string_equal(flag.data, rows[i].flag);
+        char *argv[] = {flag.data};
+        assert_int_equal(config_read_flags(&copy, 1, argv, &error), STATUS_OK);
+        config_write_flag(&copy, rows[i].path, &again);
+        assert_string_equal(again.data, rows[i].flag);
+        buf_release(&flag);
+        buf_release(&again);
+        config_release(&config);
+        config_release(&copy);
+    }
 }
 
 static void the_example_holds_the_defaults(void **state) {
@@ -120,6 +162,7 @@ static void reference_and_help_name_every_option(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(written_yaml_is_read_back_the_same),
+        cmocka_unit_test(an_option_is_written_as_a_flag_that_is_read_back),
         cmocka_unit_test(the_example_holds_the_defaults),
         cmocka_unit_test(reference_and_help_name_every_option),
     };

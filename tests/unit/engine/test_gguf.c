@@ -53,10 +53,12 @@ static void the_shipped_model_is_told_as_it_is(void **state) {
     assert_int_equal(info.heads_kv.max, 4);
     assert_int_equal(info.vocabulary, 2048);
     /* 6 layers, keys and values, 4 heads of 32 numbers. */
-    assert_int_equal(gguf_cache_bytes(&info, ENGINE_CACHE_F16, 1), 6 * 2 * 4 * 32 * 2);
-    assert_int_equal(gguf_cache_bytes(&info, ENGINE_CACHE_BF16, 10), 10 * 6 * 2 * 4 * 32 * 2);
-    assert_int_equal(gguf_cache_bytes(&info, ENGINE_CACHE_Q8_0, 1), 6 * 2 * 4 * 34);
-    assert_int_equal(gguf_cache_bytes(&info, ENGINE_CACHE_F16, INT64_MAX), INT64_MAX);
+    assert_int_equal(gguf_cache_bytes(&info, ENGINE_CACHE_F16, ENGINE_CACHE_F16, 1), 6 * 2 * 4 * 32 * 2);
+    assert_int_equal(gguf_cache_bytes(&info, ENGINE_CACHE_BF16, ENGINE_CACHE_BF16, 10),
+                     10 * 6 * 2 * 4 * 32 * 2);
+    assert_int_equal(gguf_cache_bytes(&info, ENGINE_CACHE_Q8_0, ENGINE_CACHE_Q8_0, 1), 6 * 2 * 4 * 34);
+    assert_int_equal(gguf_cache_bytes(&info, ENGINE_CACHE_F32, ENGINE_CACHE_Q4_0, 1), 6 * 4 * (32 * 4 + 18));
+    assert_int_equal(gguf_cache_bytes(&info, ENGINE_CACHE_F16, ENGINE_CACHE_F16, INT64_MAX), INT64_MAX);
 }
 
 /* Keys that are put behind the good ones. */
@@ -321,7 +323,7 @@ static void heads_may_differ_from_layer_to_layer(void **state) {
     struct error error;
     assert_int_equal(read_made(&what, &info, &error), STATUS_OK);
     assert_int_equal(info.heads_kv.sum, 0 + 1 + 2);
-    assert_int_equal(gguf_cache_bytes(&info, ENGINE_CACHE_F16, 1), 3 * (64 / 8) * 2 * 2);
+    assert_int_equal(gguf_cache_bytes(&info, ENGINE_CACHE_F16, ENGINE_CACHE_F16, 1), 3 * (64 / 8) * 2 * 2);
     what.more_keys = two_heads;
     assert_int_equal(read_made(&what, &info, &error), STATUS_MODEL_LOAD_FAILED);
     assert_non_null(strstr(error.message, "head_count_kv has 2 numbers for 3 layers"));

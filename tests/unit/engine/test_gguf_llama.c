@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "engine/engine.h"
 #include "engine/gguf_types.h"
 #include "ggml.h"
 
@@ -28,9 +29,19 @@ static void every_type_has_the_size_that_llama_cpp_reads(void **state) {
     assert_null(gguf_tensor_type(UINT32_MAX));
 }
 
+static void every_cache_type_has_blocks_as_llama_cpp(void **state) {
+    (void)state;
+#define X(name, numbers, bytes)                                    \
+    assert_int_equal((numbers), ggml_blck_size(GGML_TYPE_##name)); \
+    assert_int_equal((bytes), ggml_type_size(GGML_TYPE_##name));
+    ENGINE_CACHE_MAP(X)
+#undef X
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_type_has_the_size_that_llama_cpp_reads),
+        cmocka_unit_test(every_cache_type_has_blocks_as_llama_cpp),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,7 @@
 
 #include "base/attr.h"
 #include "engine/engine.h"
+#include "llama.h"
 
 #define MODEL MLX_SOURCE_DIR "/models/tiny-chat-q8_0.gguf"
 
@@ -115,11 +116,148 @@ static void progress_rises_to_100_and_can_abort(void **state) {
     engine_llama_ops.close(NULL);
 }
 
+/* The kernel refuses some users to lock memory, but not others; so llama.cpp's own words are said for it. */
+static bool say_that_nothing_is_locked(int32_t percent, void *arg) {
+    ggml_log_callback log;
+    void *log_arg;
+    (void)percent;
+    (void)arg;
+    llama_log_get(&log, &log_arg);
+    log(GGML_LOG_LEVEL_WARN, "warning: failed to mlock 5-byte buffer (after previously locking 0 bytes)\n",
+        log_arg);
+    return true;
+}
+
+static void memory_that_cannot_be_locked_is_an_error(void **state) {
+    (void)state;
+    struct error error = {0};
+    struct engine_options options = options_of(MODEL);
+    options.load_mode = ENGINE_LOAD_MLOCK;
+    options.on_progress = say_that_nothing_is_locked;
+    assert_null(engine_llama_ops.open(&options, &error));
+    assert_int_equal(error.status, STATUS_MODEL_LOAD_FAILED);
+    assert_non_null(strstr(error.message, "cannot be locked; allow it (ulimit -l)"));
+    /* The next load is judged by itself. */
+    options.on_progress = NULL;
+    options.load_mode = ENGINE_LOAD_READ;
+    struct engine *e = engine_llama_ops.open(&options, &error);
+    assert_non_null(e);
+    engine_llama_ops.close(e);
+}
+
+/* What llama.cpp logs of a load, which tells what is in force. */
+static char said[65536];
+static size_t said_len;
+
+static void keep_log(enum ggml_log_level level, const char *text, void *arg) {
+    (void)level;
+    (void)arg;
+    int len = snprintf(said + said_len, sizeof(said) - said_len, "%s", text);
+    if (len > 0 && (size_t)len < sizeof(said) - said_len)
+        said_len += (size_t)len;
+}
+
+static struct engine_info load_and_listen(const struct engine_options *options) {
+    struct error error = {0};
+    struct engine_info info;
+    (void)engine_llama_ops.list_gpus(NULL, 0); /* sets the engine's own log, once */
+    llama_log_set(keep_log, NULL);
+    said_len = 0;
+    said[0] = '\0';
+    struct engine *e = engine_llama_ops.open(options, &error);
+    if (!e)
+        fail_msg("%s", error.message);
+    engine_llama_ops.info(e, &info);
+    engine_llama_ops.close(e);
+    return info;
+}
+
+static void assert_said(const char *text) {
+    if (!strstr(said, text))
+        fail_msg("llama.cpp did not say \"%s\": %s", text, said);
+}
+
+static void threads_and_sizes_are_those_of_the_options(void **state) {
+    (void)state;
+    struct engine_options options = options_of(MODEL);
+    options.context_tokens = 512; /* no batch is larger than all contexts */
+    struct engine_info info = load_and_listen(&options);
+    assert_int_equal(info.micro_batch_tokens, 64);
+    assert_int_equal(info.threads_batch, 1);
+    options.batch_tokens = 1024;
+    options.threads = 2;
+    options.threads_batch = 3;
+    info = load_and_listen(&options);
+    assert_int_equal(info.batch_tokens, 1024);
+    assert_int_equal(info.micro_batch_tokens, 512);
+    assert_int_equal(info.threads, 2);
+    assert_int_equal(info.threads_batch, 3);
+    options.micro_batch_tokens = 640;
+    info = load_and_listen(&options);
+    assert_int_equal(info.micro_batch_tokens, 640);
+}
+
+static void cache_types_and_flash_attention_are_those_of_the_options(void **state) {
+    (void)state;
+    struct engine_options options = options_of(MODEL);
+    (void)load_and_listen(&options);
+    assert_said("flash_attn            = auto");
+    assert_said("K (f16):");
+    assert_said("V (f16):");
+    options.cache_type_k = ENGINE_CACHE_Q8_0;
+    options.cache_type_v = ENGINE_CACHE_BF16;
+    options.flash = ENGINE_FLASH_OFF;
+    (void)load_and_listen(&options);
+    assert_said("flash_attn            = disabled");
+    assert_said("K (q8_0):");
+    assert_said("V (bf16):");
+    options.cache_type_v = ENGINE_CACHE_Q4_0;
+    options.flash = ENGINE_FLASH_ON;
+    (void)load_and_listen(&options);
+    assert_said("flash_attn            = enabled");
+    assert_said("V (q4_0):");
+}
+
+static void a_file_is_loaded_in_the_mode_of_the_options(void **state) {
+    (void)state;
+    static const struct {
+        enum engine_load_mode mode;
+        const char *said;
+    } rows[] = {
+        {ENGINE_LOAD_READ, "(load_mode = none)"},
+        {ENGINE_LOAD_MMAP, "(load_mode = mmap)"},
+        {ENGINE_LOAD_DIRECT_IO, "(load_mode = dio)"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct engine_options options = options_of(MODEL);
+        options.load_mode = rows[i].mode;
+        (void)load_and_listen(&options);
+        assert_said(rows[i].said);
+    }
+}
+
+static void gpus_that_are_not_there_are_refused_with_what_is(void **state) {
+    (void)state;
+    static const char *const names[] = {"CUDA99"};
+    struct error error = {0};
+    struct engine_options options = options_of(MODEL);
+    options.devices = names;
+    options.device_count = 1;
+    assert_null(engine_llama_ops.open(&options, &error));
+    assert_int_equal(error.status, STATUS_MODEL_LOAD_FAILED);
+    assert_non_null(strstr(error.message, "there is no GPU \"CUDA99\"; there are "));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(broken_files_fail_with_a_reason),
         cmocka_unit_test(impossible_contexts_fail_with_numbers),
         cmocka_unit_test(progress_rises_to_100_and_can_abort),
+        cmocka_unit_test(gpus_that_are_not_there_are_refused_with_what_is),
+        cmocka_unit_test(memory_that_cannot_be_locked_is_an_error),
+        cmocka_unit_test(threads_and_sizes_are_those_of_the_options),
+        cmocka_unit_test(cache_types_and_flash_attention_are_those_of_the_options),
+        cmocka_unit_test(a_file_is_loaded_in_the_mode_of_the_options),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

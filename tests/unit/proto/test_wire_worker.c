@@ -89,7 +89,10 @@ static void random_skills(struct rng *rng, struct worker_info *info) {
     hardware->gpu_count = rng_below(rng, WORKER_GPUS_MAX + 1);
     for (size_t i = 0; i < hardware->gpu_count; i++) {
         random_text(rng, hardware->gpus[i].name, sizeof hardware->gpus[i].name - 1);
+        random_text(rng, hardware->gpus[i].device, sizeof hardware->gpus[i].device - 1);
+        hardware->gpus[i].integrated = rng_below(rng, 2);
         hardware->gpus[i].memory_bytes = random_i64(rng);
+        hardware->gpus[i].free_bytes = random_i64(rng);
     }
     info->skill_count = rng_below(rng, WORKER_SKILLS_MAX + 1);
     for (size_t i = 0; i < info->skill_count; i++) /* as long as they can be: none is there twice */
@@ -210,7 +213,10 @@ static void assert_same_skills(const struct worker_info *a, const struct worker_
     assert_int_equal(a->hardware.gpu_count, b->hardware.gpu_count);
     for (size_t i = 0; i < a->hardware.gpu_count; i++) {
         assert_string_equal(a->hardware.gpus[i].name, b->hardware.gpus[i].name);
+        assert_string_equal(a->hardware.gpus[i].device, b->hardware.gpus[i].device);
+        assert_int_equal(a->hardware.gpus[i].integrated, b->hardware.gpus[i].integrated);
         assert_true(a->hardware.gpus[i].memory_bytes == b->hardware.gpus[i].memory_bytes);
+        assert_true(a->hardware.gpus[i].free_bytes == b->hardware.gpus[i].free_bytes);
     }
     assert_int_equal(a->skill_count, b->skill_count);
     for (size_t i = 0; i < a->skill_count; i++)
@@ -362,6 +368,9 @@ static void members_that_are_wrong_are_named(void **state) {
         {LEAST ",\"hardware\":{\"memoryBytes\":1.5}}", "memoryBytes"},
         {LEAST ",\"hardware\":{\"gpus\":{}}}", "gpus"},
         {LEAST ",\"hardware\":{\"gpus\":[1]}}", "gpus"},
+        {LEAST ",\"hardware\":{\"gpus\":[{\"device\":1}]}}", "device"},
+        {LEAST ",\"hardware\":{\"gpus\":[{\"integrated\":1}]}}", "integrated"},
+        {LEAST ",\"hardware\":{\"gpus\":[{\"freeBytes\":-1}]}}", "freeBytes"},
         {LEAST ",\"hardware\":{\"gpus\":[{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}]}}", "gpus"},
         {LEAST ",\"models\":[{\"name\":\"m\",\"state\":\"ready\",\"capabilities\":\"chat\"}]}",
          "capabilities"},

@@ -44,7 +44,8 @@ static void a_long_or_strange_name_is_cut_and_cleaned(void **state) {
 static size_t list_two(struct engine_gpu *out, size_t max) {
     assert_int_equal(max, WORKER_GPUS_MAX);
     out[0] = (struct engine_gpu){.name = "one", .memory_bytes = 1};
-    out[1] = (struct engine_gpu){.name = "two", .memory_bytes = 2};
+    out[1] = (struct engine_gpu){
+        .device = "CUDA1", .name = "two", .integrated = true, .memory_bytes = 2, .free_bytes = 1};
     return 2;
 }
 
@@ -55,7 +56,10 @@ static void gpus_are_those_that_the_engine_lists(void **state) {
     hardware_find(&with, &hardware);
     assert_int_equal(hardware.gpu_count, 2);
     assert_string_equal(hardware.gpus[1].name, "two");
+    assert_string_equal(hardware.gpus[1].device, "CUDA1");
+    assert_true(hardware.gpus[1].integrated && !hardware.gpus[0].integrated);
     assert_int_equal(hardware.gpus[1].memory_bytes, 2);
+    assert_int_equal(hardware.gpus[1].free_bytes, 1);
     hardware_find(&engine_fake_ops, &hardware);
     assert_int_equal(hardware.gpu_count, 0);
     assert_true(hardware.cores > 0 && hardware.memory_bytes > 0);

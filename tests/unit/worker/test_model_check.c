@@ -53,9 +53,15 @@ static void the_child_gets_the_path_and_what_matters_of_the_options(void **state
     (void)state;
     t.config.worker.threads = 3;
     t.config.worker.gpu_layers = 5;
-    t.config.worker.cache_type = CACHE_KIND_Q8_0;
-    assert_int_equal(check_with("echo \"$@\"; exit 1", MODEL, NULL), STATUS_MODEL_LOAD_FAILED);
-    assert_string_equal(t.error.message, "load-model " MODEL " --threads=3 --gpu-layers=5 --cache-type=q8_0");
+    t.config.worker.cache_type_v = CACHE_KIND_Q8_0;
+    t.config.worker.load_mode = LOAD_MODE_KIND_MMAP;
+    assert_int_equal(check_with("shift 2; echo \"$@\"; exit 1", MODEL, NULL), STATUS_MODEL_LOAD_FAILED);
+    assert_string_equal(t.error.message,
+                        "--threads=3 --threads-batch=0 --gpu-layers=5 --devices= --split-mode=layer "
+                        "--tensor-split= --main-gpu=0 --offload-kqv=true --cache-type-k=f16 "
+                        "--cache-type-v=q8_0 --flash-attention=auto --load-mode=mmap");
+    assert_int_equal(check_with("echo $1 $2; exit 1", MODEL, NULL), STATUS_MODEL_LOAD_FAILED);
+    assert_string_equal(t.error.message, "load-model " MODEL);
 }
 
 static void the_last_line_is_the_reason_of_a_failure(void **state) {
