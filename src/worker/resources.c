@@ -21,14 +21,15 @@ struct gauges {
 
 /* With one of the two limits set, the other has the distance to it that those of the machine have. */
 static void set_process_limits(struct resources *resources, const struct config *config) {
-    int64_t soft = config->worker.limits.max_memory_mb, hard = config->worker.limits.critical_memory_mb;
+    int64_t soft = config->worker.limits.max_memory_mb * MIB;
+    int64_t hard = config->worker.limits.critical_memory_mb * MIB;
     int64_t soft_percent = resources->config.soft_percent, hard_percent = resources->config.hard_percent;
     if (soft == 0)
         soft = hard * soft_percent / hard_percent;
     else if (hard == 0)
         hard = soft * hard_percent / soft_percent;
-    resources->config.soft_bytes = soft * MIB;
-    resources->config.hard_bytes = hard * MIB;
+    resources->config.soft_bytes = soft;
+    resources->config.hard_bytes = hard;
 }
 
 void resources_init(struct resources *resources, const struct config *config) {

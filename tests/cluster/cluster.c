@@ -52,7 +52,8 @@ void cluster_start_worker(struct cluster *cluster, size_t index) {
                              .id = slot->id,
                              .loop = cluster->loop,
                              .transport = slot->transport,
-                             .engine_ops = &engine_fake_ops};
+                             .engine_ops = &engine_fake_ops,
+                             .system_root = slot->system_root};
     slot->worker = worker_new(&env, &error);
     if (!slot->worker || worker_start(slot->worker, NULL, NULL, &error) != STATUS_OK)
         fail_msg("worker: %s", error.message);

@@ -20,6 +20,7 @@ struct cluster_worker {
     char id[16];
     struct transport *transport; /* NULL: not running */
     struct worker *worker;
+    const char *system_root; /* see struct worker_env; set before the worker starts */
 };
 
 /* Another controller than the first one. */

@@ -51,7 +51,7 @@ after(async () => {
     assert.deepEqual(await end(once.child), {code: 0, signal: null});
     await parts.stop();
   } finally {
-    once.child.killTree();
+    once?.child.killTree();
     for (const work of kept) work();
   }
 });
@@ -149,6 +149,11 @@ const CAUSES = {
     });
     await hold(full.api);
     return full.api.post({messages: user('hello')});
+  },
+  async RESOURCE_LIMIT_EXCEEDED(t) {
+    const tight = await started(t, {workers: {one: ['--critical-memory-mb', 1]}, controller: NO_WAIT});
+    await until('it notices', limit(3000), async () => !(await tight.api.live('one')).resources.canAcceptRequest);
+    return tight.api.post({messages: user('hello')});
   },
   async WORKER_DRAINING(t) {
     const leaving = await started(t, {

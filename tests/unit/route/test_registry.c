@@ -375,6 +375,7 @@ static void uneasy_is_what_a_walk_would_count(void **state) {
         struct lease *lease = &leases[rng_below(&rng, ARRAY_LEN(leases))];
         struct worker_info info = info_of(id, rng_below(&rng, 50) ? "x" : "y");
         info.model_count = 1 + (size_t)rng_below(&rng, 2);
+        info.resources.level = (enum resource_level)(rng_below(&rng, 8) % RESOURCE_LEVEL_COUNT);
         info.models[1] = info.models[0];
         info.models[1].name[0] = 'n';
         set_load(&info, (int32_t)rng_below(&rng, 3), rng_below(&rng, 2));
@@ -391,6 +392,9 @@ static void uneasy_is_what_a_walk_would_count(void **state) {
             registry_tick(&registry, now_ms, note, &seen);
             break;
         case 3:
+            if (worker)
+                registry_note_short_of_memory(worker, (enum chat_priority)rng_below(&rng, 3));
+            break;
         case 4:
             beat(&registry, &info, now_ms);
             break;
@@ -407,7 +411,8 @@ static void uneasy_is_what_a_walk_would_count(void **state) {
             const struct registry_worker *known = registry.workers[w];
             size_t before = uneasy;
             for (size_t m = 0; known->state == WORKER_ONLINE && m < known->info.model_count; m++)
-                uneasy += !known->gauge->calm || !known->models[m].calm ||
+                uneasy += known->gauge->resources != RESOURCE_OK || !known->gauge->calm ||
+                          !known->models[m].calm ||
                           known->models[m].leases + known->gauge->others >= known->models[m].room;
             assert_int_equal(known->gauge->easy, known->state == WORKER_ONLINE && uneasy == before);
         }

@@ -207,6 +207,73 @@ static void busy_workers_get_nothing_and_tell_when_they_may(void **state) {
     fleet_teardown(&fleet);
 }
 
+static struct registry_worker *pick_for(struct fleet *fleet, enum chat_priority priority,
+                                        struct error *error) {
+    static const struct route_exclusion none;
+    const struct route_request request = {
+        .model = "m", .prompt = "[]", .prompt_len = 2, .priority = priority};
+    return router_pick(&fleet->router, &request, &none, fleet->now_ms, &fleet->decision, error);
+}
+
+static struct registry_worker *add_short(struct fleet *fleet, const char *id, enum resource_level level) {
+    struct worker_info info = fleet_info(id, 4);
+    info.resources.level = level;
+    return fleet_add(fleet, &info);
+}
+
+static void a_worker_short_of_memory_gets_what_it_would_take(void **state) {
+    (void)state;
+    struct fleet fleet;
+    struct error error;
+    fleet_setup(&fleet, "least_requests", 42);
+    struct registry_worker *soft = add_short(&fleet, "soft", RESOURCE_SOFT);
+    add_short(&fleet, "hard", RESOURCE_HARD);
+    for (int i = 0; i < 10; i++) {
+        assert_ptr_equal(pick_for(&fleet, CHAT_PRIORITY_HIGH, &error), soft);
+        assert_ptr_equal(pick_for(&fleet, CHAT_PRIORITY_MEDIUM, &error), soft);
+    }
+    assert_int_equal(fleet.decision.census.short_of_memory, 1);
+    assert_null(pick_for(&fleet, CHAT_PRIORITY_LOW, &error));
+    assert_int_equal(error.status, STATUS_RESOURCE_LIMIT_EXCEEDED);
+    assert_non_null(strstr(error.message, "every worker that could take the request is short of memory: of "
+                                          "the 2 workers with the model \"m\" 0 full, 0 busy, 2 short of"));
+    struct registry_worker *well = fleet_add_plain(&fleet, "well", 4);
+    assert_ptr_equal(pick_for(&fleet, CHAT_PRIORITY_LOW, &error), well);
+    fleet_teardown(&fleet);
+}
+
+static void a_refusal_for_want_of_memory_counts_until_the_worker_speaks(void **state) {
+    (void)state;
+    struct fleet fleet;
+    struct error error;
+    fleet_setup(&fleet, "least_requests", 42);
+    struct registry_worker *worker = fleet_add_plain(&fleet, "w1", 4);
+    registry_note_short_of_memory(worker, CHAT_PRIORITY_LOW);
+    assert_null(pick_for(&fleet, CHAT_PRIORITY_LOW, &error));
+    assert_ptr_equal(pick_for(&fleet, CHAT_PRIORITY_MEDIUM, &error), worker);
+    registry_note_short_of_memory(worker, CHAT_PRIORITY_HIGH);
+    assert_null(pick_for(&fleet, CHAT_PRIORITY_HIGH, &error));
+    registry_note_short_of_memory(worker, CHAT_PRIORITY_LOW); /* tells nothing new */
+    assert_null(pick_for(&fleet, CHAT_PRIORITY_HIGH, &error));
+    fleet_beat(&fleet, worker, &(struct worker_load){0});
+    assert_ptr_equal(pick_for(&fleet, CHAT_PRIORITY_LOW, &error), worker);
+    fleet_teardown(&fleet);
+}
+
+static void of_full_workers_and_those_short_of_memory_the_full_ones_are_waited_for(void **state) {
+    (void)state;
+    struct fleet fleet;
+    struct error error;
+    struct lease leases[4] = {0};
+    fleet_setup(&fleet, "least_requests", 42);
+    add_short(&fleet, "hard", RESOURCE_HARD);
+    fill_up(add_small(&fleet, "full"), leases, 0);
+    assert_null(pick_for(&fleet, CHAT_PRIORITY_HIGH, &error));
+    assert_int_equal(error.status, STATUS_WORKER_OVERLOADED);
+    assert_non_null(strstr(error.message, "1 full, 0 busy, 1 short of memory"));
+    fleet_teardown(&fleet);
+}
+
 static void the_sessions_worker_is_left_when_it_is_full(void **state) {
     (void)state;
     struct fleet fleet;
@@ -368,13 +435,14 @@ static void an_explanation_names_who_is_kept_out_and_why(void **state) {
     struct route_request request = {.model = "m", .prompt = "[]", .prompt_len = 2};
     add(&fleet, "loading", 4, MODEL_LOADING, WORKER_PHASE_LOADING);
     add(&fleet, "failed", 4, MODEL_FAILED, WORKER_PHASE_READY);
-    add(&fleet, "draining", 4, MODEL_READY, WORKER_PHASE_DRAINING);
+    struct registry_worker *draining = add(&fleet, "draining", 4, MODEL_READY, WORKER_PHASE_DRAINING);
     registry_unreachable(&fleet.registry, fleet_add_plain(&fleet, "suspect", 4), ignore_change, NULL);
     struct registry_worker *broken = fleet_add_plain(&fleet, "broken", 4);
     struct registry_worker *tried = fleet_add_plain(&fleet, "tried", 4);
     struct registry_worker *busy = fleet_add_plain(&fleet, "busy", 4);
     struct registry_worker *good = fleet_add_plain(&fleet, "good", 4);
     fill_up(add_small(&fleet, "full"), leases, 0);
+    registry_note_short_of_memory(draining, CHAT_PRIORITY_HIGH); /* an earlier reason */
     breaker_force(&broken->breaker, BREAKER_FORCED_OPEN);
     registry_note_breakers(broken, fleet.now_ms);
     route_exclude(&exclusion, tried->serial, tried->generation);
@@ -470,6 +538,9 @@ int main(void) {
         cmocka_unit_test(full_workers_get_nothing),
         cmocka_unit_test(fullness_is_of_a_model_and_not_of_its_worker),
         cmocka_unit_test(busy_workers_get_nothing_and_tell_when_they_may),
+        cmocka_unit_test(a_worker_short_of_memory_gets_what_it_would_take),
+        cmocka_unit_test(a_refusal_for_want_of_memory_counts_until_the_worker_speaks),
+        cmocka_unit_test(of_full_workers_and_those_short_of_memory_the_full_ones_are_waited_for),
         cmocka_unit_test(the_sessions_worker_is_left_when_it_is_full),
         cmocka_unit_test(a_broken_model_keeps_its_worker_out_for_that_model_alone),
         cmocka_unit_test(panic_counts_workers_and_models_together),

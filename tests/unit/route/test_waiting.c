@@ -151,6 +151,20 @@ static void only_the_picky_wait_behind_the_picky(void **state) {
     leave_all(&room);
 }
 
+static void one_that_turns_out_to_be_picky_lets_others_pass(void **state) {
+    (void)state;
+    struct waiting_room room;
+    open_room(&room, 10, 100);
+    struct waiter waiter = at(0, CHAT_PRIORITY_MEDIUM);
+    enter(&room, &waiter, "m");
+    assert_true(waiting_has_before(&room, "m", CHAT_PRIORITY_MEDIUM, false, 2));
+    waiting_make_picky(&waiter);
+    waiting_make_picky(&waiter);
+    assert_int_equal(waiter.line->picky_count, 1);
+    assert_false(waiting_has_before(&room, "m", CHAT_PRIORITY_MEDIUM, false, 2));
+    leave_all(&room);
+}
+
 static void one_that_comes_back_takes_the_place_of_its_arrival(void **state) {
     (void)state;
     struct waiting_room room;
@@ -285,6 +299,7 @@ int main(void) {
         cmocka_unit_test(each_model_has_a_line_of_its_own),
         cmocka_unit_test(a_newcomer_overtakes_only_lower_priorities),
         cmocka_unit_test(only_the_picky_wait_behind_the_picky),
+        cmocka_unit_test(one_that_turns_out_to_be_picky_lets_others_pass),
         cmocka_unit_test(one_that_comes_back_takes_the_place_of_its_arrival),
         cmocka_unit_test(a_full_room_refuses_equals_and_gives_way_to_higher_priority),
         cmocka_unit_test(nobody_is_put_out_for_one_who_does_not_fit_all_the_same),

@@ -132,6 +132,8 @@ static void of_two_limits_the_one_that_is_not_set_follows(void **state) {
     limit_process(0, 930);
     assert_int_equal(level_with(process_of(849)), RESOURCE_OK);
     assert_int_equal(level_with(process_of(850)), RESOURCE_SOFT);
+    limit_process(0, 1);
+    assert_int_equal(level_with(process_of(1)), RESOURCE_HARD);
 }
 
 static void equal_limits_leave_no_room_for_soft(void **state) {

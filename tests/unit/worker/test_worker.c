@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "harness.h"
+#include "kernel_tree.h"
 
 static struct {
     struct harness harness;
@@ -26,6 +27,8 @@ static struct {
     int ends_at_deregistration;
     int drained;
     int failed;
+    struct kernel_tree tree; /* what the worker sees of the machine, when a test wants it to look */
+    const char *system_root;
 } t;
 
 static void see_info(const struct transport_message *message, void *arg) {
@@ -71,6 +74,8 @@ static int teardown(void **state) {
     gate_open();
     worker_free(t.worker);
     harness_release(&t.harness);
+    if (t.system_root)
+        kernel_tree_release(&t.tree);
     return 0;
 }
 
@@ -81,6 +86,7 @@ static void start(void) {
         .loop = t.harness.loop,
         .transport = t.harness.worker_link,
         .engine_ops = &gate_ops,
+        .system_root = t.system_root,
     };
     struct error error;
     t.worker = worker_new(&env, &error);
@@ -297,6 +303,100 @@ static void a_job_over_the_limit_is_refused(void **state) {
     gate_open();
     harness_wait_ends(&t.harness, 13);
     assert_int_equal(info_now().load.jobs_accepted, 12);
+}
+
+static void use_memory(int percent) {
+    char text[96];
+    snprintf(text, sizeof text, "MemTotal: 102400 kB\nMemAvailable: %d kB\n", 1024 * (100 - percent));
+    kernel_tree_write(&t.tree, "/proc/meminfo", text);
+}
+
+/* On a machine of 100 MiB that looks often. */
+static void start_on_machine(int percent) {
+    kernel_tree_init(&t.tree);
+    t.system_root = t.tree.root;
+    use_memory(percent);
+    t.harness.config.worker.limits.check_interval_ms = 10;
+    t.harness.config.worker.limits.recover_after_ms = 30;
+    start_ready();
+}
+
+static bool is_level(void *arg) {
+    return t.info.resources.level == *(const enum resource_level *)arg;
+}
+
+/* As heartbeats tell. */
+static void wait_level(enum resource_level level) {
+    harness_wait(&t.harness, is_level, &level);
+}
+
+static void send_priority_job(int index, enum chat_priority priority) {
+    struct wire_job job = harness_job(index, "[reply 4]");
+    job.chat.priority = priority;
+    send_job(&job);
+    wire_job_release(&job);
+}
+
+static void a_worker_short_of_memory_refuses_by_priority_and_takes_all_again(void **state) {
+    (void)state;
+    start_on_machine(50);
+    assert_int_equal(t.info.resources.level, RESOURCE_OK);
+    assert_int_equal(t.info.resources.signal, RESOURCE_BY_MACHINE);
+    assert_int_equal(t.info.resources.memory_used, 50 << 20);
+    use_memory(86);
+    wait_level(RESOURCE_SOFT);
+    send_priority_job(0, CHAT_PRIORITY_LOW);
+    send_priority_job(1, CHAT_PRIORITY_MEDIUM);
+    harness_wait_ends(&t.harness, 2);
+    assert_int_equal(t.harness.seen[0].status, STATUS_RESOURCE_LIMIT_EXCEEDED);
+    assert_string_equal(t.harness.seen[0].message,
+                        "the worker takes no new jobs of low priority while it is short of memory (soft): "
+                        "machine: 86 MiB used, limits 85 MiB (soft) and 93 MiB (hard)");
+    assert_int_equal(t.harness.seen[1].status, STATUS_OK);
+    use_memory(93);
+    wait_level(RESOURCE_HARD);
+    send_priority_job(2, CHAT_PRIORITY_HIGH);
+    harness_wait_ends(&t.harness, 3);
+    assert_int_equal(t.harness.seen[2].status, STATUS_RESOURCE_LIMIT_EXCEEDED);
+    assert_int_equal(info_now().resources.refused, 2);
+    assert_int_equal(info_now().load.jobs_rejected, 2);
+    use_memory(50);
+    wait_level(RESOURCE_OK);
+    send_priority_job(3, CHAT_PRIORITY_LOW);
+    harness_wait_ends(&t.harness, 4);
+    assert_int_equal(t.harness.seen[3].status, STATUS_OK);
+}
+
+static void a_worker_that_starts_short_of_memory_says_so_at_once(void **state) {
+    (void)state;
+    start_on_machine(99);
+    assert_int_equal(t.info.resources.level, RESOURCE_HARD);
+    send_priority_job(0, CHAT_PRIORITY_HIGH);
+    check_refused(0, STATUS_RESOURCE_LIMIT_EXCEEDED);
+}
+
+static void jobs_that_run_go_on_when_memory_is_short(void **state) {
+    (void)state;
+    start_on_machine(50);
+    gate_close();
+    send_priority_job(0, CHAT_PRIORITY_LOW);
+    harness_wait_starts(&t.harness, 1);
+    use_memory(99);
+    wait_level(RESOURCE_HARD);
+    gate_open();
+    harness_wait_ends(&t.harness, 1);
+    assert_int_equal(t.harness.seen[0].status, STATUS_OK);
+    assert_int_equal(t.harness.seen[0].tokens, 4);
+}
+
+static void a_change_of_level_is_told_without_waiting_for_the_next_heartbeat(void **state) {
+    (void)state;
+    t.harness.config.discovery.heartbeat_interval_ms = 60000;
+    start_on_machine(50);
+    int before = t.heartbeats;
+    use_memory(99);
+    wait_level(RESOURCE_HARD);
+    assert_int_equal(t.heartbeats, before + 1);
 }
 
 static void a_job_that_comes_twice_runs_once(void **state) {
@@ -601,6 +701,10 @@ int main(void) {
         TEST(another_model_is_refused),
         TEST(a_job_for_a_model_that_is_being_loaded_is_refused),
         TEST(a_job_over_the_limit_is_refused),
+        TEST(a_worker_short_of_memory_refuses_by_priority_and_takes_all_again),
+        TEST(a_worker_that_starts_short_of_memory_says_so_at_once),
+        TEST(jobs_that_run_go_on_when_memory_is_short),
+        TEST(a_change_of_level_is_told_without_waiting_for_the_next_heartbeat),
         TEST(a_job_that_comes_twice_runs_once),
         TEST(invalid_messages_change_nothing),
         TEST(a_job_with_a_readable_head_is_answered_though_invalid),
