@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help ready-to-serve ready-to-bench ready-to-compare setup build release serve test asan tsan cov fuzz tidy fmt fmt-check
-.PHONY: bench bench-model bench-compute bench-routing bench-memory docs clean
+.PHONY: bench bench-model bench-compute bench-prefix bench-kv bench-routing bench-memory docs clean
 JOBS ?= $(shell nproc)
 TIME ?= 30
 ROUNDS ?= 7
@@ -11,6 +11,7 @@ REQUESTS ?= 1000000
 export MLX_JOBS := $(JOBS)
 llama_bin = $$(scripts/get-llama.sh --print-dir)/bin
 big_model = build/release/bin/bench_make_model --tokenizer models/tiny-chat-q8_0.gguf
+bench_model = $(or $(MODEL),$$($(big_model)))
 serve = exec build/release/bin/mlxd serve $(ARGS)
 dry_run = $(findstring n,$(firstword -$(MAKEFLAGS)))
 sources = $(shell find src tests bench scripts -name node_modules -prune -o \
@@ -83,9 +84,17 @@ bench-model: ready-to-compare ## make the 146M model of the next ones in the cac
 	@$(big_model)
 
 bench-compute: ready-to-compare ## the same where the engine has to work, and next to the engine alone
-	@build/release/bin/bench_throughput --mlxd build/release/bin/mlxd --model "$$($(big_model))" \
+	@build/release/bin/bench_throughput --mlxd build/release/bin/mlxd --model "$(bench_model)" \
 		--llama-server "$(llama_bin)/llama-server" --batched-bench "$(llama_bin)/llama-batched-bench" \
 		--clients 1,4,8,16 --slots 16 --requests 2 $(ARGS)
+
+bench-prefix: ready-to-compare ## conversations that grow, with prefix reuse: make bench-prefix MODEL=models/tiny-chat-q8_0.gguf
+	@build/release/bin/bench_prefix --mlxd build/release/bin/mlxd --model "$(bench_model)" \
+		--llama-server "$(llama_bin)/llama-server" $(ARGS)
+
+bench-kv: ready-to-compare ## what becomes of requests when the KV cache is far too small; MODEL as above
+	@build/release/bin/bench_kv_full --mlxd build/release/bin/mlxd --model "$(bench_model)" \
+		--llama-server "$(llama_bin)/llama-server" $(ARGS)
 
 bench-routing: ready-to-bench ## what the controller costs: picks, added latency, requests/s: make bench-routing ROUNDS=9
 	@build/release/bin/bench_routing
