@@ -149,8 +149,9 @@ const struct option option_table[] = {
         0, INT64_C(1) << 40, "bytes", "Messages of all requests that wait, together."),
     INT("cluster.requestRouting.queue.timeoutMs", "queue-timeout-ms", 0, routing.queue.timeout_ms, "10000", 0,
         24 * HOUR, "ms",
-        "Longest wait while every worker that could take the request is full or loads the model. Within the "
-        "total time of the request."),
+        "Longest wait while every worker that could take the request is full, short of memory or loads the "
+        "model. "
+        "Within the total time of the request."),
     INT("cluster.requestRouting.queue.noWorkersTimeoutMs", "no-workers-timeout-ms", 0,
         routing.queue.no_workers_timeout_ms, "3000", 0, 24 * HOUR, "ms",
         "Longest wait while no worker of the model is there at all: none has registered yet, all are silent, "
