@@ -16,6 +16,7 @@
 #include "lib/arguments.h"
 #include "lib/flags.h"
 #include "lib/load.h"
+#include "lib/request.h"
 #include "lib/scratch.h"
 #include "lib/server.h"
 #include "lib/words.h"
@@ -79,12 +80,11 @@ static bool next_request(void *arg, int client, struct buf *body) {
     rng_seed(&rng, (uint64_t)run->sent);
     int words = between(&rng, PROMPT_WORDS_MIN, PROMPT_WORDS_MAX);
     run->max_tokens[client] = between(&rng, REPLY_TOKENS_MIN, REPLY_TOKENS_MAX);
-    buf_printf(body,
-               "{\"model\":\"" SERVER_MODEL "\",\"temperature\":0,\"max_tokens\":%d,\"stream\":true,"
-               "\"stream_options\":{\"include_usage\":true},\"messages\":[{\"role\":\"user\",\"content\":\"",
-               run->max_tokens[client]);
+    request_begin(body, run->max_tokens[client]);
+    buf_append_str(body, "{\"role\":\"user\",\"content\":\"");
     words_append(body, (uint64_t)run->sent, words);
-    buf_append_str(body, "\"}]}");
+    buf_append_str(body, "\"}");
+    request_end(body);
     run->sent++;
     return true;
 }

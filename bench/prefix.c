@@ -15,6 +15,7 @@
 #include "lib/compare.h"
 #include "lib/flags.h"
 #include "lib/load.h"
+#include "lib/request.h"
 #include "lib/scratch.h"
 #include "lib/server.h"
 #include "lib/words.h"
@@ -112,10 +113,9 @@ static bool next_turn(void *arg, int client, struct buf *body) {
         run->to_begin--;
         begin(run, conversation);
     }
-    buf_printf(body,
-               "{\"model\":\"" SERVER_MODEL "\",\"temperature\":0,\"max_tokens\":%d,\"stream\":true,"
-               "\"stream_options\":{\"include_usage\":true},\"messages\":[%s]}",
-               run->options->max_tokens, conversation->messages.data);
+    request_begin(body, run->options->max_tokens);
+    buf_append(body, conversation->messages.data, conversation->messages.len);
+    request_end(body);
     return true;
 }
 

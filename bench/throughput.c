@@ -18,6 +18,7 @@
 #include "lib/compare.h"
 #include "lib/flags.h"
 #include "lib/load.h"
+#include "lib/request.h"
 #include "lib/scratch.h"
 #include "lib/server.h"
 #include "lib/words.h"
@@ -103,13 +104,11 @@ static bool next_request(void *arg, int client, struct buf *body) {
     if (requests->left == 0)
         return false;
     requests->left--;
-    buf_printf(
-        body,
-        "{\"model\":\"" SERVER_MODEL "\",\"temperature\":0,\"max_tokens\":%d,\"stream\":true,"
-        "\"stream_options\":{\"include_usage\":true},\"messages\":[{\"role\":\"user\",\"content\":\"%llu: ",
-        o->max_tokens, (unsigned long long)requests->seed);
+    request_begin(body, o->max_tokens);
+    buf_printf(body, "{\"role\":\"user\",\"content\":\"%llu: ", (unsigned long long)requests->seed);
     words_append(body, requests->seed, o->prompt_words);
-    buf_printf(body, "Tell me a story about a %s.\"}]}", animals[requests->seed % ARRAY_LEN(animals)]);
+    buf_printf(body, "Tell me a story about a %s.\"}", animals[requests->seed % ARRAY_LEN(animals)]);
+    request_end(body);
     requests->seed++;
     return true;
 }

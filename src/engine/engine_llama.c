@@ -16,6 +16,9 @@ struct llama_slot {
     bool started;
     int32_t prompt_tokens; /* what is at this position or later is of the reply */
     struct sampler sampler;
+    /* Of the step under way: */
+    const struct engine_item *item; /* until it is in the batch */
+    int32_t last;                   /* of its tokens, the last one's place in the batch */
 };
 
 struct llama_engine {
@@ -197,21 +200,33 @@ static int32_t llama_slot_copy(struct engine *engine, int32_t from, int32_t to, 
     return copied ? llama_slot_trim(engine, to, tokens) : 0;
 }
 
-static void batch_fill(struct llama_engine *e, const struct engine_item *items, size_t count) {
-    struct llama_batch *batch = &e->batch;
-    int32_t at = 0;
-    for (size_t i = 0; i < count; i++) {
-        const struct engine_item *item = &items[i];
-        assert(e->slots[item->slot].started);
-        for (int32_t j = 0; j < item->count; j++, at++) {
-            batch->token[at] = item->tokens[j];
-            batch->pos[at] = item->position + j;
-            batch->n_seq_id[at] = 1;
-            batch->seq_id[at][0] = item->slot;
-            batch->logits[at] = item->sample && j == item->count - 1;
-        }
+static void batch_add(struct llama_batch *batch, const struct engine_item *item) {
+    for (int32_t i = 0; i < item->count; i++) {
+        int32_t at = batch->n_tokens++;
+        batch->token[at] = item->tokens[i];
+        batch->pos[at] = item->position + i;
+        batch->n_seq_id[at] = 1;
+        batch->seq_id[at][0] = item->slot;
+        batch->logits[at] = item->sample && i == item->count - 1;
     }
-    batch->n_tokens = at;
+}
+
+/* In the order of the slots: with a cache of its own for each, llama.cpp computes in one pass only those that
+ * follow each other by their number. */
+static void batch_fill(struct llama_engine *e, const struct engine_item *items, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        assert(e->slots[items[i].slot].started);
+        e->slots[items[i].slot].item = &items[i];
+    }
+    e->batch.n_tokens = 0;
+    for (int32_t i = 0; i < e->slot_count; i++) {
+        struct llama_slot *slot = &e->slots[i];
+        if (!slot->item)
+            continue;
+        batch_add(&e->batch, slot->item);
+        slot->item = NULL;
+        slot->last = e->batch.n_tokens - 1;
+    }
 }
 
 /* Takes out what a failed decode may have left. A recurrent model cannot go back; its next step then fails
@@ -237,7 +252,7 @@ static enum status decode(struct llama_engine *e, const struct engine_item *item
                      count);
 }
 
-static void finish_item(struct llama_engine *e, struct engine_item *item, int32_t last) {
+static void finish_item(struct llama_engine *e, struct engine_item *item) {
     struct llama_slot *slot = &e->slots[item->slot];
     if (!accept_reply(slot, item->position, item->tokens, item->count)) {
         item->status = STATUS_ENGINE_ERROR;
@@ -245,7 +260,7 @@ static void finish_item(struct llama_engine *e, struct engine_item *item, int32_
     }
     if (!item->sample)
         return;
-    float *logits = llama_get_logits_ith(e->loaded.context, last);
+    float *logits = llama_get_logits_ith(e->loaded.context, slot->last);
     uint64_t position = (uint64_t)item->position + (uint64_t)item->count;
     if (logits)
         item->next = sampler_pick(&slot->sampler, &e->scratch, logits, e->scratch.vocab, position);
@@ -264,11 +279,8 @@ static enum status llama_step(struct engine *engine, struct engine_item *items, 
     enum status status = decode(e, items, count, error);
     if (status != STATUS_OK)
         return status;
-    int32_t last = -1;
-    for (size_t i = 0; i < count; i++) {
-        last += items[i].count;
-        finish_item(e, &items[i], last);
-    }
+    for (size_t i = 0; i < count; i++)
+        finish_item(e, &items[i]);
     return STATUS_OK;
 }
 

@@ -53,15 +53,27 @@ static int32_t find_holder(const struct kv_cache *cache, bool busy, const int32_
     return best;
 }
 
-/* A free slot other than `not`: one that holds nothing, or the one that was not used for longest; -1. */
+static int32_t busy_neighbours(const struct kv_cache *cache, int32_t slot) {
+    return (slot > 0 && cache->busy[slot - 1]) + (slot + 1 < cache->info.slots && cache->busy[slot + 1]);
+}
+
+/* Whether `a` should be given up before `b`, both free slots. With a cache for each slot the engine computes
+ * in one pass those that are side by side, so gaps are filled first; then one that holds nothing, or the one
+ * that was not used for longest. */
+static bool is_better_idle(const struct kv_cache *cache, int32_t a, int32_t b) {
+    int32_t left = busy_neighbours(cache, a), right = busy_neighbours(cache, b);
+    if (left != right && !cache->info.cache_is_shared)
+        return left > right;
+    if ((cache->slots[a].count == 0) != (cache->slots[b].count == 0))
+        return cache->slots[a].count == 0;
+    return cache->slots[a].used < cache->slots[b].used;
+}
+
+/* A free slot other than `not`; -1. */
 static int32_t find_idle(const struct kv_cache *cache, int32_t not ) {
     int32_t best = -1;
     for (int32_t i = 0; i < cache->info.slots; i++) {
-        if (cache->busy[i] || i == not )
-            continue;
-        if (cache->slots[i].count == 0)
-            return i;
-        if (best < 0 || cache->slots[i].used < cache->slots[best].used)
+        if (!cache->busy[i] && i != not &&(best < 0 || is_better_idle(cache, i, best)))
             best = i;
     }
     return best;

@@ -3,8 +3,9 @@
  *
  * A slot goes on holding the tokens of its last job. A new prompt takes a free slot that holds its beginning,
  * or another free slot into which that beginning is copied: from a slot, which may be running, or from
- * memory, where sequences go that had to make way (prefix_store.h). Between equals the slot that was not used
- * for longest is taken.
+ * memory, where sequences go that had to make way (prefix_store.h). Where there is nothing of use, a slot
+ * beside running ones is taken, because the engine computes neighbours in one pass; between equals the one
+ * that was not used for longest.
  *
  * In a cache that all slots share (engine_options.cache_tokens), copies between slots use the same cells, so
  * a common system prompt is held once; what free slots hold counts as free, since it makes way when cells are

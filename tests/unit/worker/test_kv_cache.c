@@ -1,0 +1,111 @@
+/* Which slot a prompt gets that nothing is known of. */
+#include "worker/kv_cache.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/attr.h"
+
+enum { SLOTS = 6, CONTEXT = 64, SHARED = 256 };
+
+static struct engine *engine;
+static struct kv_cache cache;
+
+static void open_cache(int32_t shared_tokens) {
+    struct error error;
+    const struct engine_options options = {.slots = SLOTS,
+                                           .context_tokens = CONTEXT,
+                                           .cache_tokens = shared_tokens,
+                                           .batch_tokens = SLOTS,
+                                           .fake_step_us = 1};
+    engine = engine_fake_ops.open(&options, &error);
+    assert_non_null(engine);
+    assert_true(kv_cache_init(&cache, engine, &(struct kv_config){.reuse = true}));
+}
+
+static int close_cache(void **state) {
+    (void)state;
+    for (int32_t i = 0; i < SLOTS; i++)
+        if (cache.busy[i])
+            kv_cache_leave(&cache, i);
+    kv_cache_release(&cache);
+    engine_fake_ops.close(engine);
+    return 0;
+}
+
+/* A prompt of one token, which no other has. */
+static int32_t take(void) {
+    static int32_t next = 1;
+    struct kv_place place;
+    int32_t *token = malloc(sizeof *token);
+    assert_non_null(token);
+    *token = next++;
+    assert_true(kv_cache_find(&cache, token, 1, &place));
+    kv_cache_take(&cache, &place, token);
+    return place.slot;
+}
+
+static void take_all(void) {
+    for (int32_t i = 0; i < SLOTS; i++)
+        take();
+}
+
+static void leave(int32_t slot) {
+    kv_cache_grow(&cache, slot, 1);
+    kv_cache_leave(&cache, slot);
+}
+
+static void running_slots_are_side_by_side(void **state) {
+    (void)state;
+    open_cache(0);
+    int32_t first = take(), last = first;
+    for (int i = 1; i < SLOTS - 1; i++) {
+        int32_t slot = take();
+        assert_true(slot == first - 1 || slot == last + 1);
+        first = slot < first ? slot : first;
+        last = slot > last ? slot : last;
+    }
+}
+
+static void a_gap_is_filled_before_a_slot_that_was_not_used_for_longer(void **state) {
+    (void)state;
+    open_cache(0);
+    take_all();
+    leave(5);
+    leave(0);
+    leave(2);
+    assert_int_equal(take(), 2);
+}
+
+static void between_equals_it_is_the_one_that_was_not_used_for_longest(void **state) {
+    (void)state;
+    open_cache(0);
+    take_all();
+    leave(4);
+    leave(1);
+    assert_int_equal(take(), 4);
+    assert_int_equal(take(), 1);
+}
+
+static void in_a_shared_cache_neighbours_do_not_count(void **state) {
+    (void)state;
+    open_cache(SHARED);
+    take_all();
+    leave(5);
+    leave(0);
+    leave(2);
+    assert_int_equal(take(), 5);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(running_slots_are_side_by_side, close_cache),
+        cmocka_unit_test_teardown(a_gap_is_filled_before_a_slot_that_was_not_used_for_longer, close_cache),
+        cmocka_unit_test_teardown(between_equals_it_is_the_one_that_was_not_used_for_longest, close_cache),
+        cmocka_unit_test_teardown(in_a_shared_cache_neighbours_do_not_count, close_cache),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
