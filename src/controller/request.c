@@ -264,6 +264,7 @@ enum request_event request_act_pick(struct request *request) {
     if (!worker)
         return no_worker(request, &why);
     room_leave(request);
+    waiting_note_served(&request->controller->room, request->chat.model, request->waiter.since_ms);
     log_debug("worker picked", F_STR("request", request->id), F_STR("worker", request->decision.worker_id),
               F_STR("strategy", request->decision.strategy), F_NUM("score", request->decision.score),
               F_INT("candidates", request->decision.candidates));

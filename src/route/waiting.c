@@ -139,11 +139,40 @@ static int64_t rank(const struct waiting_room *room, const struct waiter *waiter
     return (int64_t)waiter->priority - waited_ms / room->config.aging_ms;
 }
 
+/* The first of each class is its oldest. */
+static struct waiter *oldest_of(struct waiter *const *firsts) {
+    struct waiter *oldest = NULL;
+    for (int c = 0; c < CHAT_PRIORITY_COUNT; c++)
+        if (firsts[c] && (!oldest || firsts[c]->since_ms < oldest->since_ms))
+            oldest = firsts[c];
+    return oldest;
+}
+
+static struct waiter *oldest_in(const struct waiting_line *line) {
+    struct waiter *firsts[CHAT_PRIORITY_COUNT];
+    for (int c = 0; c < CHAT_PRIORITY_COUNT; c++)
+        firsts[c] = TAILQ_FIRST(&line->classes[c]);
+    return oldest_of(firsts);
+}
+
+static bool is_oldests_turn(const struct waiting_line *line) {
+    return line->overtaken >= WAITING_OVERTAKEN_MAX;
+}
+
+void waiting_note_served(struct waiting_room *room, const char *model, int64_t since_ms) {
+    struct waiting_line *line = room->count > 0 ? map_find(&room->by_model, model) : NULL;
+    if (!line)
+        return;
+    line->overtaken = since_ms > oldest_in(line)->since_ms ? line->overtaken + 1 : 0;
+}
+
 bool waiting_has_before(const struct waiting_room *room, const char *model, enum chat_priority priority,
                         bool picky, int64_t now_ms) {
     const struct waiting_line *line = room->count > 0 ? map_find(&room->by_model, model) : NULL;
     if (line && !picky && line->picky_count == line->count)
         return false;
+    if (line && is_oldests_turn(line) && (picky || !oldest_in(line)->picky))
+        return true;
     for (int c = 0; line && c < CHAT_PRIORITY_COUNT; c++) {
         const struct waiter *first = TAILQ_FIRST(&line->classes[c]);
         if (first && rank(room, first, now_ms) <= (int64_t)priority)
@@ -154,12 +183,12 @@ bool waiting_has_before(const struct waiting_room *room, const char *model, enum
 
 void waiting_walk_begin(struct waiting_walk *walk, const struct waiting_room *room,
                         const struct waiting_line *line, int64_t now_ms) {
-    *walk = (struct waiting_walk){.room = room, .now_ms = now_ms};
+    *walk = (struct waiting_walk){.room = room, .now_ms = now_ms, .oldest_first = is_oldests_turn(line)};
     for (int c = 0; c < CHAT_PRIORITY_COUNT; c++)
         walk->next[c] = TAILQ_FIRST(&line->classes[c]);
 }
 
-struct waiter *waiting_walk_next(struct waiting_walk *walk) {
+static struct waiter *first_in_rank(const struct waiting_walk *walk) {
     struct waiter *best = NULL;
     int64_t best_rank = 0;
     for (int c = 0; c < CHAT_PRIORITY_COUNT; c++) {
@@ -172,7 +201,13 @@ struct waiter *waiting_walk_next(struct waiting_walk *walk) {
         best = waiter;
         best_rank = its_rank;
     }
-    if (best)
-        walk->next[best->priority] = TAILQ_NEXT(best, in_line);
     return best;
+}
+
+struct waiter *waiting_walk_next(struct waiting_walk *walk) {
+    struct waiter *next = walk->oldest_first ? oldest_of(walk->next) : first_in_rank(walk);
+    walk->oldest_first = false;
+    if (next)
+        walk->next[next->priority] = TAILQ_NEXT(next, in_line);
+    return next;
 }

@@ -4,7 +4,9 @@
  * In a line the highest priority is first, and of equals the one that came first. Who has waited for
  * `aging_ms` counts one priority higher, for twice that two, and so on without end: so a request of low
  * priority is overtaken only by those that come within twice `aging_ms` of it (for the three priorities that
- * there are), however many of high priority there are.
+ * there are), however many of high priority there are. But few clients can wait for
+ * so long; so when others have overtaken the oldest of a line WAITING_OVERTAKEN_MAX times, it is the oldest's
+ * turn. Thus one in eight of those that are served is who has waited for longest.
  *
  * When the room is full, a newcomer takes the place of the youngest of the lowest priority below its own;
  * without such a one it is refused. Whoever is put out is answered by the caller: nothing is dropped.
@@ -22,6 +24,8 @@
 #include "base/map.h"
 #include "proto/chat.h"
 
+enum { WAITING_OVERTAKEN_MAX = 7 };
+
 struct waiter {
     TAILQ_ENTRY(waiter) in_line;
     TAILQ_ENTRY(waiter) in_class; /* of the whole room */
@@ -38,6 +42,7 @@ struct waiting_line {
     char model[CHAT_MODEL_NAME_MAX + 1];
     struct waiter_queue classes[CHAT_PRIORITY_COUNT]; /* each in order of arrival */
     size_t count;
+    size_t overtaken; /* how often in a row one was served that came after the oldest */
     size_t picky_count;
     size_t picky_turn; /* for the caller, who cannot ask about all of them each time; 0 at first */
 };
@@ -86,6 +91,8 @@ void waiting_leave(struct waiting_room *room, struct waiter *waiter);
 
 /* How many wait for the model. */
 size_t waiting_count(const struct waiting_room *room, const char *model);
+/* One for the model that came at `since_ms`, and does not wait any more, is served. */
+void waiting_note_served(struct waiting_room *room, const char *model, int64_t since_ms);
 /* Does somebody wait for the model whom a newcomer of this priority must not overtake? One who is not
  * picky need not wait behind those that are: there may be workers that only the newcomer can use. */
 bool waiting_has_before(const struct waiting_room *room, const char *model, enum chat_priority priority,
@@ -96,6 +103,7 @@ bool waiting_has_before(const struct waiting_room *room, const char *model, enum
 struct waiting_walk {
     const struct waiting_room *room;
     struct waiter *next[CHAT_PRIORITY_COUNT];
+    bool oldest_first;
     int64_t now_ms;
 };
 void waiting_walk_begin(struct waiting_walk *walk, const struct waiting_room *room,

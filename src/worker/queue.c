@@ -32,6 +32,7 @@ int queue_level(enum chat_priority priority, int levels) {
 void queue_init(struct queue *queue, int64_t aging_ms) {
     assert(aging_ms > 0);
     *queue = (struct queue){.aging_ms = aging_ms};
+    TAILQ_INIT(&queue->order);
     heap_init(&queue->turns, is_served_before);
     heap_init(&queue->rises, rises_before);
     heap_init(&queue->deadlines, expires_before);
@@ -52,8 +53,10 @@ bool queue_push(struct queue *queue, struct queue_entry *entry) {
     if (!heap_push(&queue->turns, &entry->by_turn))
         return false;
     if (heap_push(&queue->rises, &entry->by_rise)) {
-        if (heap_push(&queue->deadlines, &entry->by_deadline))
+        if (heap_push(&queue->deadlines, &entry->by_deadline)) {
+            TAILQ_INSERT_TAIL(&queue->order, entry, in_order);
             return true;
+        }
         heap_remove(&queue->rises, &entry->by_rise);
     }
     heap_remove(&queue->turns, &entry->by_turn);
@@ -90,14 +93,21 @@ static void rise_all(struct queue *queue, int64_t now_ms) {
 
 struct queue_entry *queue_first(struct queue *queue, int64_t now_ms) {
     rise_all(queue, now_ms);
+    if (queue->overtaken >= QUEUE_OVERTAKEN_MAX && !TAILQ_EMPTY(&queue->order))
+        return TAILQ_FIRST(&queue->order);
     struct heap_node *first = heap_peek(&queue->turns);
     return first ? container_of(first, struct queue_entry, by_turn) : NULL;
+}
+
+void queue_take(struct queue *queue, struct queue_entry *entry) {
+    queue->overtaken = entry == TAILQ_FIRST(&queue->order) ? 0 : queue->overtaken + 1;
+    queue_remove(queue, entry);
 }
 
 struct queue_entry *queue_pop(struct queue *queue, int64_t now_ms) {
     struct queue_entry *entry = queue_first(queue, now_ms);
     if (entry)
-        queue_remove(queue, entry);
+        queue_take(queue, entry);
     return entry;
 }
 
@@ -111,6 +121,7 @@ struct queue_entry *queue_pop_expired(struct queue *queue, int64_t now_ms) {
 }
 
 void queue_remove(struct queue *queue, struct queue_entry *entry) {
+    TAILQ_REMOVE(&queue->order, entry, in_order);
     heap_remove(&queue->turns, &entry->by_turn);
     heap_remove(&queue->deadlines, &entry->by_deadline);
     if (heap_has(&entry->by_rise))

@@ -7,12 +7,17 @@
  * is overtaken only by jobs that come within (n + 1) * aging_ms of it, and waits for at most that time and as
  * long as the others that are inside then take.
  *
+ * And when others have overtaken the job that came first QUEUE_OVERTAKEN_MAX times, it is its turn: one in
+ * eight of the jobs that are taken is the oldest, so that those of a low level go on, however little time
+ * there is for aging.
+ *
  * Every call is O(log n): a job is moved up at most once for each level. Pure: time is an argument. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "base/attr.h"
 #include "base/heap.h"
@@ -24,6 +29,7 @@ struct queue_entry {
     int64_t since_ms;    /* when the job came; may be long ago */
     int64_t deadline_ms; /* when its time is over */
     /* The queue's: */
+    TAILQ_ENTRY(queue_entry) in_order;
     struct heap_node by_turn;
     struct heap_node by_rise; /* while it is not overdue */
     struct heap_node by_deadline;
@@ -33,12 +39,16 @@ struct queue_entry {
     uint64_t arrival;
 };
 
-enum { QUEUE_OVERDUE = -1 };
+TAILQ_HEAD(queue_order, queue_entry);
+
+enum { QUEUE_OVERDUE = -1, QUEUE_OVERTAKEN_MAX = 7 };
 
 struct queue {
     struct heap turns;
     struct heap rises;
     struct heap deadlines;
+    struct queue_order order; /* of arrival */
+    size_t overtaken;         /* how often in a row one was taken that came after the first */
     int64_t aging_ms;
     uint64_t arrivals;
 };
@@ -53,9 +63,12 @@ void queue_release(struct queue *queue);
 MUST_USE bool queue_push(struct queue *queue, struct queue_entry *entry);
 /* Who is next; NULL when empty. It stays inside. */
 struct queue_entry *queue_first(struct queue *queue, int64_t now_ms);
+/* Takes out the one that queue_first gave, to be served. */
+void queue_take(struct queue *queue, struct queue_entry *entry);
 struct queue_entry *queue_pop(struct queue *queue, int64_t now_ms); /* NULL when empty */
 /* One whose deadline is reached, taken out; NULL when there is none. */
 struct queue_entry *queue_pop_expired(struct queue *queue, int64_t now_ms);
+/* It is not to be served. */
 void queue_remove(struct queue *queue, struct queue_entry *entry);
 bool queue_has(const struct queue_entry *entry); /* is it in a queue? */
 size_t queue_count(const struct queue *queue);

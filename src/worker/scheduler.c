@@ -283,7 +283,7 @@ static struct job *next_job(struct scheduler *scheduler, struct kv_place *place)
         if (!kv_cache_find(&scheduler->cache, job->prompt.tokens, (int32_t)job->prompt.count, place) ||
             !scheduler_has_room(scheduler, job, place))
             return NULL;
-        queue_remove(&scheduler->queue, entry);
+        queue_take(&scheduler->queue, entry);
         if (admission_start(&job->admission))
             return job;
         end_waiting(scheduler, job);

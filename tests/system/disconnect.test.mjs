@@ -4,6 +4,7 @@ import http from 'node:http';
 import {after, afterEach, before, describe, test} from 'node:test';
 
 import {serve} from './lib/cluster.mjs';
+import {randomFrom, SEED} from './lib/random.mjs';
 import {RawClient, chatBytes} from './lib/raw.mjs';
 import {limit, pause, until} from './lib/wait.mjs';
 
@@ -184,19 +185,9 @@ describe('one worker with two slots and slow steps', () => {
   });
 });
 
-/** A small generator of its own, so that a failing run can be repeated. */
-function randomFrom(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
-}
-
 test('200_clients_that_leave_at_random_leave_nothing_behind_and_the_others_get_their_own_text', async (t) => {
-  const seed = Number(process.env.MLX_SEED ?? 42);
-  t.diagnostic(`MLX_SEED=${seed}`);
-  const random = randomFrom(seed);
+  t.diagnostic(`MLX_SEED=${SEED}`);
+  const random = randomFrom(SEED);
   const cluster = await serve(
     '--workers',
     2,

@@ -106,6 +106,74 @@ static void a_low_request_is_overtaken_only_by_those_that_come_soon_after_it(voi
     leave_all(&room);
 }
 
+static void serve(struct waiting_room *room, struct waiter *waiter) {
+    waiting_leave(room, waiter);
+    waiting_note_served(room, "m", waiter->since_ms);
+}
+
+static void one_in_eight_of_those_served_is_who_has_waited_for_longest(void **state) {
+    (void)state;
+    enum { ROUNDS = 80 };
+    struct waiting_room room;
+    static struct waiter low[ROUNDS], high[ROUNDS];
+    size_t low_served = 0;
+    open_room(&room, 1000, 1000);
+    for (int i = 0; i < ROUNDS; i++) {
+        low[i] = at(i, CHAT_PRIORITY_LOW);
+        enter(&room, &low[i], "m");
+    }
+    for (int i = 0; i < ROUNDS; i++) {
+        high[i] = at(ROUNDS + i, CHAT_PRIORITY_HIGH);
+        enter(&room, &high[i], "m");
+        struct waiter *next = first(&room, ROUNDS + i);
+        if (next->priority == CHAT_PRIORITY_LOW)
+            assert_ptr_equal(next, &low[low_served++]);
+        serve(&room, next);
+    }
+    assert_int_equal(low_served, ROUNDS / 8);
+    leave_all(&room);
+}
+
+static void when_it_is_the_turn_of_the_oldest_all_others_are_behind_it(void **state) {
+    (void)state;
+    struct waiting_room room;
+    struct waiting_walk walk;
+    struct waiter low = at(0, CHAT_PRIORITY_LOW), medium = at(1, CHAT_PRIORITY_MEDIUM),
+                  high = at(2, CHAT_PRIORITY_HIGH);
+    struct waiter *const order[] = {&low, &high, &medium};
+    open_room(&room, 10, 100);
+    enter(&room, &low, "m");
+    for (int i = 0; i < WAITING_OVERTAKEN_MAX; i++) {
+        assert_false(waiting_has_before(&room, "m", CHAT_PRIORITY_HIGH, false, 3));
+        waiting_note_served(&room, "m", 3); /* one that came and went without waiting */
+    }
+    assert_true(waiting_has_before(&room, "m", CHAT_PRIORITY_HIGH, false, 3));
+    enter(&room, &medium, "m");
+    enter(&room, &high, "m");
+    waiting_walk_begin(&walk, &room, TAILQ_FIRST(&room.lines), 3);
+    for (size_t i = 0; i < ARRAY_LEN(order); i++)
+        assert_ptr_equal(waiting_walk_next(&walk), order[i]);
+    assert_null(waiting_walk_next(&walk));
+    serve(&room, &low);
+    assert_ptr_equal(first(&room, 3), &high);
+    leave_all(&room);
+}
+
+static void a_picky_one_whose_turn_it_is_holds_up_only_those_that_are_as_picky(void **state) {
+    (void)state;
+    struct waiting_room room;
+    struct waiter low = at(0, CHAT_PRIORITY_LOW), other = at(1, CHAT_PRIORITY_LOW);
+    low.picky = true;
+    open_room(&room, 10, 100);
+    enter(&room, &low, "m");
+    enter(&room, &other, "m");
+    for (int i = 0; i < WAITING_OVERTAKEN_MAX; i++)
+        waiting_note_served(&room, "m", 2);
+    assert_false(waiting_has_before(&room, "m", CHAT_PRIORITY_HIGH, false, 2));
+    assert_true(waiting_has_before(&room, "m", CHAT_PRIORITY_HIGH, true, 2));
+    leave_all(&room);
+}
+
 static void each_model_has_a_line_of_its_own(void **state) {
     (void)state;
     struct waiting_room room;
@@ -296,6 +364,9 @@ int main(void) {
         cmocka_unit_test(the_highest_priority_is_first_and_of_equals_the_oldest),
         cmocka_unit_test(who_waits_long_enough_is_not_overtaken_by_higher_priorities),
         cmocka_unit_test(a_low_request_is_overtaken_only_by_those_that_come_soon_after_it),
+        cmocka_unit_test(one_in_eight_of_those_served_is_who_has_waited_for_longest),
+        cmocka_unit_test(when_it_is_the_turn_of_the_oldest_all_others_are_behind_it),
+        cmocka_unit_test(a_picky_one_whose_turn_it_is_holds_up_only_those_that_are_as_picky),
         cmocka_unit_test(each_model_has_a_line_of_its_own),
         cmocka_unit_test(a_newcomer_overtakes_only_lower_priorities),
         cmocka_unit_test(only_the_picky_wait_behind_the_picky),

@@ -132,6 +132,7 @@ static void the_queue_agrees_with_a_linear_search(void **state) {
     struct queue queue;
     struct rng rng;
     int64_t now_ms = 0;
+    size_t overtaken = 0;
     queue_init(&queue, AGING_MS);
     rng_seed(&rng, 7);
     for (int round = 0; round < 20000; round++) {
@@ -146,10 +147,15 @@ static void the_queue_agrees_with_a_linear_search(void **state) {
             queue_remove(&queue, &entries[i]);
             inside[i] = false;
         } else {
-            size_t best = i;
-            for (size_t j = 0; j < ENTRIES; j++)
+            size_t best = i, first = i;
+            for (size_t j = 0; j < ENTRIES; j++) {
                 if (inside[j] && comes_before(&entries[j], &entries[best], now_ms))
                     best = j;
+                if (inside[j] && entries[j].arrival < entries[first].arrival)
+                    first = j;
+            }
+            best = overtaken >= QUEUE_OVERTAKEN_MAX ? first : best;
+            overtaken = best == first ? 0 : overtaken + 1;
             assert_ptr_equal(queue_pop(&queue, now_ms), &entries[best]);
             inside[best] = false;
             for (size_t j = 0; j < ENTRIES; j++)
@@ -157,6 +163,47 @@ static void the_queue_agrees_with_a_linear_search(void **state) {
                     nobody_passes_the_overdue(&entries[best], &entries[j]);
         }
     }
+    queue_release(&queue);
+}
+
+static void one_in_eight_is_the_oldest_however_many_of_a_higher_level_come(void **state) {
+    (void)state;
+    enum { ROUNDS = 80 };
+    static struct queue_entry high[ROUNDS + 1], low[ROUNDS];
+    size_t highs = 0, lows = 0, low_taken = 0;
+    struct queue queue;
+    queue_init(&queue, AGING_MS);
+    for (; lows < ROUNDS; lows++) {
+        low[lows] = entry_of(2, 0, 100);
+        push(&queue, &low[lows]);
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        high[highs] = entry_of(0, 1, 50);
+        push(&queue, &high[highs++]);
+        struct queue_entry *next = queue_first(&queue, 1);
+        assert_ptr_equal(queue_first(&queue, 1), next); /* to look is not to take */
+        if (next->level == 2)
+            assert_ptr_equal(next, &low[low_taken++]);
+        queue_take(&queue, next);
+    }
+    assert_int_equal(low_taken, ROUNDS / 8);
+    queue_release(&queue);
+}
+
+static void one_that_leaves_without_being_served_has_overtaken_nobody(void **state) {
+    (void)state;
+    struct queue_entry low = entry_of(2, 0, 100), high[QUEUE_OVERTAKEN_MAX + 2];
+    struct queue queue;
+    queue_init(&queue, AGING_MS);
+    push(&queue, &low);
+    for (size_t i = 0; i < QUEUE_OVERTAKEN_MAX + 2; i++) {
+        high[i] = entry_of(0, 1, 50);
+        push(&queue, &high[i]);
+        if (i < QUEUE_OVERTAKEN_MAX + 1)
+            queue_remove(&queue, &high[i]);
+    }
+    assert_ptr_equal(queue_pop(&queue, 1), &high[QUEUE_OVERTAKEN_MAX + 1]);
+    assert_ptr_equal(queue_pop(&queue, 1), &low);
     queue_release(&queue);
 }
 
@@ -228,6 +275,8 @@ int main(void) {
         cmocka_unit_test(the_expired_are_found_wherever_they_stand),
         cmocka_unit_test(fewer_levels_fold_the_lower_ones_together),
         cmocka_unit_test(the_queue_agrees_with_a_linear_search),
+        cmocka_unit_test(one_in_eight_is_the_oldest_however_many_of_a_higher_level_come),
+        cmocka_unit_test(one_that_leaves_without_being_served_has_overtaken_nobody),
         cmocka_unit_test(under_twice_the_load_of_high_ones_a_low_one_waits_for_a_bounded_time),
         cmocka_unit_test(nearer_deadlines_do_not_starve_a_far_one_of_their_level),
     };
