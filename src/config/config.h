@@ -172,6 +172,9 @@ struct config {
         bool prefix_cache;
         int64_t prefix_cache_memory_mb; /* of each model; -1: by the machine's memory */
         struct config_list model_dirs;  /* folders; all models in them are served too */
+        int64_t models_memory_mb;       /* of all loaded models; 0: no bound */
+        bool load_on_demand;
+        int64_t load_retry_ms;
         enum model_check_kind model_check;
         int64_t model_check_timeout_ms;
         int64_t max_batch_size; /* slots */
@@ -196,6 +199,8 @@ struct config {
         int64_t fake_step_us;
         int64_t fake_prompt_token_us;
         int64_t fake_reply_tokens;
+        int64_t fake_load_ms;
+        int64_t fake_model_mb;
         char *fake_fault; /* engine/engine_fake.h */
         int64_t fake_fault_jobs;
     } worker;

@@ -303,6 +303,18 @@ const struct option option_table[] = {
     LIST("cluster.worker.model_dirs", "model-dir", worker.model_dirs, "", CONFIG_TEXT_MAX, NULL,
          "Folders whose models (*.gguf) are served beside those of cluster.models. Read at the start. A file "
          "that cannot be loaded is reported as failed, the others are served."),
+    INT("cluster.worker.models_memory_mb", "models-memory-mb", 0, worker.models_memory_mb, "0", 0, 1 << 30,
+        "MB",
+        "Most memory for weights and KV caches of loaded models, by what the headers of their files tell. "
+        "When "
+        "another model is wanted, idle ones are unloaded, that first which was used longest ago. 0: no "
+        "bound."),
+    BOOL("cluster.worker.load_on_demand", "load-on-demand", worker.load_on_demand, "true",
+         "Load a model that is not loaded when a request for it comes; the request waits as long as its "
+         "deadline allows."),
+    INT("cluster.worker.load_retry_ms", "load-retry-ms", 0, worker.load_retry_ms, "30000", 1, 24 * HOUR, "ms",
+        "How long requests do not make the worker load a model again that could not be loaded; doubled with "
+        "each failure that follows, to 32 times."),
     ONE_OF(
         OPTION_ENUM, "cluster.worker.model_check", "model-check", worker.model_check, "load",
         model_check_names,
@@ -374,6 +386,10 @@ const struct option option_table[] = {
         1000000, "us", "Time that each prompt token adds to its step."),
     INT("cluster.worker.fake.reply_tokens", "fake-reply-tokens", 0, worker.fake_reply_tokens, "0", 0, 1 << 20,
         "tokens", "Length of replies that end by themselves. 0: the engine's own choice."),
+    INT("cluster.worker.fake.load_ms", "fake-load-ms", 0, worker.fake_load_ms, "0", 0, HOUR, "ms",
+        "Time that a load takes."),
+    INT("cluster.worker.fake.model_mb", "fake-model-mb", 0, worker.fake_model_mb, "0", 0, 1 << 20, "MB",
+        "Memory that each model counts with; it takes none."),
     TEXT("cluster.worker.fake.fault", "fake-fault", 0, worker.fake_fault, "", 0,
          "What goes wrong with each job of this worker, to try out what happens then. Of `fail at N`, "
          "`step error at N`, `crash at N`, `hang at N`, `slow xN` and `reply N`, with commas between "
