@@ -18,6 +18,7 @@ static const char *const split_names[] = {"none", "layer", "row", NULL};
 static const char *const flash_names[] = {"auto", "on", "off", NULL};
 static const char *const load_mode_names[] = {"auto",       "read",      "mmap", "mlock",
                                               "mmap_mlock", "direct_io", NULL};
+static const char *const register_when_names[] = {"warming", "complete", NULL};
 static const char *const model_check_names[] = {"header", "load", NULL};
 static const char *const strategy_names[] = {
     "round_robin", "least_requests", "weighted_random", "skills_based", "smart", "prefix_aware", NULL};
@@ -327,6 +328,22 @@ const struct option option_table[] = {
         HOUR, "ms",
         "How long jobs under way may go on after SIGTERM. Under `mlxd serve` its stop_timeout_ms is the "
         "bound."),
+    BOOL("cluster.worker.pre_warming.enabled", "pre-warming", worker.pre_warming.enabled, "true",
+         "Load models at the start, as many as have room, instead of when they are asked for."),
+    LIST("cluster.worker.pre_warming.models", "pre-warming-models", worker.pre_warming.models, "", 128, NULL,
+         "Names of the models to load at the start, in this order; these are never unloaded to make room for "
+         "others. Empty: all, and each may have to make room later."),
+    BOOL("cluster.worker.pre_warming.parallel", "pre-warming-parallel", worker.pre_warming.parallel, "false",
+         "Load them all at once, not one after the other."),
+    INT("cluster.worker.pre_warming.timeout_per_model_ms", "pre-warming-timeout-per-model-ms", 0,
+        worker.pre_warming.timeout_per_model_ms, "600000", 1, 24 * HOUR, "ms",
+        "A model that takes longer is left unloaded until a request asks for it. Its check "
+        "(model_check_timeout_ms) is part of that time."),
+    ONE_OF(OPTION_ENUM, "cluster.worker.pre_warming.register_when", "register-when",
+           worker.pre_warming.register_when, "warming", register_when_names,
+           "When the worker tells controllers of itself. warming: at once, and requests for a model that is "
+           "being loaded wait for it. complete: when all that is to be loaded at the start is loaded, or has "
+           "failed."),
     INT("cluster.worker.continuous_batching.max_batch_size", "max-batch-size", 0, worker.max_batch_size, "8",
         1, 256, "sequences", "Sequences that a model computes at once."),
     INT("cluster.worker.continuous_batching.min_batch_size", "min-batch-size", 0, worker.min_batch_size, "1",
@@ -421,6 +438,7 @@ const struct option_section option_sections[] = {
     {"cluster.discovery", "How controllers know their workers."},
     {"cluster.worker", "The processes that run models."},
     {"cluster.worker.prefix_cache", "What is computed once and used again."},
+    {"cluster.worker.pre_warming", "Models that are loaded before anybody asks for them."},
     {"cluster.worker.continuous_batching", "Sequences share each step of the engine."},
     {"cluster.worker.request_queue", "Where jobs wait for a place in the batch."},
     {"cluster.worker.resource_limits", "From when on a worker that is short of memory refuses jobs."},

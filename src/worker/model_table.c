@@ -126,6 +126,8 @@ static void update_wish(struct model_entry *entry, int64_t now_ms) {
 static bool comes_before(const struct model_entry *a, const struct model_entry *b) {
     if ((a->jobs > 0) != (b->jobs > 0))
         return a->jobs > 0;
+    if (a->jobs == 0 && a->turn != b->turn)
+        return a->turn < b->turn;
     return a->wanted_ms < b->wanted_ms; /* of equals the one with the lower index */
 }
 
@@ -192,6 +194,32 @@ struct model_step model_table_next(struct model_table *table, int64_t now_ms) {
     return (struct model_step){.move = MODEL_STAY};
 }
 
+static bool is_being_warmed(const struct model_entry *entry) {
+    return entry->state == MODEL_LOADING && entry->warm;
+}
+
+size_t model_table_take_late(struct model_table *table, int64_t now_ms) {
+    for (size_t i = 0; i < table->count; i++) {
+        struct model_entry *entry = &table->entries[i];
+        if (!is_being_warmed(entry) || now_ms - entry->began_ms < table->config.warm_limit_ms)
+            continue;
+        entry->warm = false;
+        return i;
+    }
+    return table->count;
+}
+
+int64_t model_table_late_ms(const struct model_table *table) {
+    int64_t next_ms = INT64_MAX;
+    for (size_t i = 0; i < table->count; i++) {
+        const struct model_entry *entry = &table->entries[i];
+        int64_t late_ms = entry->began_ms + table->config.warm_limit_ms;
+        if (is_being_warmed(entry) && late_ms < next_ms)
+            next_ms = late_ms;
+    }
+    return next_ms;
+}
+
 void model_table_loading(struct model_table *table, size_t index, int64_t now_ms) {
     table->entries[index].state = MODEL_LOADING;
     table->entries[index].began_ms = now_ms;
@@ -219,11 +247,12 @@ void model_table_failed(struct model_table *table, size_t index, bool for_ever, 
 }
 
 void model_table_unloading(struct model_table *table, size_t index) {
-    table->entries[index].state = MODEL_UNLOADING;
-    table->entries[index].warm = false;
+    struct model_entry *entry = &table->entries[index];
+    entry->unloads += entry->state == MODEL_READY;
+    entry->state = MODEL_UNLOADING;
+    entry->warm = false;
 }
 
 void model_table_unloaded(struct model_table *table, size_t index) {
     table->entries[index].state = MODEL_UNLOADED;
-    table->entries[index].unloads++;
 }

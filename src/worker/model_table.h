@@ -20,7 +20,8 @@
 struct model_entry {
     enum model_state state;
     bool pinned;
-    bool warm;         /* wanted from the start; until it is loaded, failed, or finds no room */
+    bool warm;         /* wanted from the start; until it is loaded, failed, too late, or finds no room */
+    size_t turn;       /* of those to be warm the lowest is the first */
     int32_t jobs;      /* inside, or waiting for it */
     int64_t bytes;     /* that it takes, or would take; 0: not known, and counted as nothing */
     int64_t wanted_ms; /* WAITING: since when */
@@ -38,6 +39,7 @@ struct model_table_config {
     int64_t bytes_max;      /* of all that is loaded; 0: no bound */
     bool on_demand;         /* jobs make the worker load models */
     bool warm_parallel;     /* those to be warm are loaded all at once */
+    int64_t warm_limit_ms;  /* how long the load of each of them may take */
     int64_t retry_delay_ms; /* after a load failed; doubled for each one that follows, to 32 times */
 };
 
@@ -73,6 +75,12 @@ struct model_step {
 };
 /* Brings the states up to date with what is wanted. To be repeated until it says MODEL_STAY. */
 struct model_step model_table_next(struct model_table *table, int64_t now_ms);
+
+/* One that was to be warm by now; its index, or `count`: none. It counts as one that is not to be warm any
+ * more. */
+size_t model_table_take_late(struct model_table *table, int64_t now_ms);
+/* When the next one is due; INT64_MAX: there is none. */
+int64_t model_table_late_ms(const struct model_table *table);
 
 /* It happens. */
 void model_table_loading(struct model_table *table, size_t index, int64_t now_ms);

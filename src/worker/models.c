@@ -31,26 +31,29 @@ void model_end_line(struct model *model, const struct error *error) {
         model_end_waiting(model, job, error);
 }
 
-void models_arm_deadline(struct models *models) {
-    int64_t earliest_ms = INT64_MAX, now_ms = clock_ms();
+void models_arm_timer(struct models *models) {
+    int64_t earliest_ms = model_table_late_ms(&models->table), now_ms = clock_ms();
     for (size_t i = 0; i < models->table.count; i++) {
         int64_t deadline_ms = load_line_deadline_ms(&models->list[i]->line);
         earliest_ms = deadline_ms < earliest_ms ? deadline_ms : earliest_ms;
     }
     if (earliest_ms == INT64_MAX)
-        loop_timer_disarm(&models->deadline);
+        loop_timer_disarm(&models->timer);
     else
-        loop_timer_arm(&models->deadline, earliest_ms > now_ms ? earliest_ms - now_ms : 0);
+        loop_timer_arm(&models->timer, earliest_ms > now_ms ? earliest_ms - now_ms : 0);
 }
 
-static void on_deadline(void *arg) {
+static void on_timer(void *arg) {
     struct models *models = arg;
     struct job *job;
     for (size_t i = 0; i < models->table.count; i++) {
         while ((job = load_line_take_expired(&models->list[i]->line, clock_ms())))
             end_checked(models->list[i], job);
     }
-    models_arm_deadline(models);
+    size_t late;
+    while ((late = model_table_take_late(&models->table, clock_ms())) < models->table.count)
+        model_stop_warming(models->list[late]);
+    models_arm_timer(models);
 }
 
 /* Life. */
@@ -64,11 +67,12 @@ struct models *models_new(const struct models_env *env) {
     models->table.config = (struct model_table_config){
         .bytes_max = config->worker.models_memory_mb << 20,
         .on_demand = config->worker.load_on_demand,
-        .warm_parallel = true,
+        .warm_parallel = config->worker.pre_warming.parallel,
+        .warm_limit_ms = config->worker.pre_warming.timeout_per_model_ms,
         .retry_delay_ms = config->worker.load_retry_ms,
     };
     if (loop_defer_init(&models->settle, env->runner.loop, models_settle, models) &&
-        loop_timer_init(&models->deadline, env->runner.loop, on_deadline, models))
+        loop_timer_init(&models->timer, env->runner.loop, on_timer, models))
         return models;
     models_free(models);
     return NULL;
@@ -100,13 +104,28 @@ static void add(struct models *models, const struct config_model *source) {
     model->index = model_table_add(&models->table, model->facts.memory_bytes);
     init_line(model);
     models->list[model->index] = model;
-    model_entry_of(model)->warm = true;
+}
+
+static void plan_warming(struct models *models) {
+    const struct config *config = models_config(models);
+    const struct config_list *named = &config->worker.pre_warming.models;
+    for (size_t i = 0; i < models->table.count && config->worker.pre_warming.enabled; i++)
+        models->table.entries[i].warm = named->count == 0;
+    for (size_t turn = 0; turn < named->count && config->worker.pre_warming.enabled; turn++) {
+        size_t index = models_find(models, named->items[turn]);
+        if (index == models->table.count)
+            continue;
+        struct model_entry *entry = &models->table.entries[index];
+        entry->warm = entry->pinned = true;
+        entry->turn = turn;
+    }
 }
 
 void models_start(struct models *models) {
     const struct config *config = models_config(models);
     for (size_t i = 0; i < config->model_count; i++)
         add(models, &config->models[i]);
+    plan_warming(models);
     loop_defer_ask(&models->settle);
 }
 
@@ -125,7 +144,7 @@ void models_free(struct models *models) {
         return;
     for (size_t i = 0; i < models->table.count; i++)
         free_model(models->list[i]);
-    loop_timer_release(&models->deadline);
+    loop_timer_release(&models->timer);
     loop_defer_release(&models->settle);
     free(models);
 }

@@ -24,8 +24,8 @@ struct models {
     struct model_table table;
     struct model *list[WORKER_MODELS_MAX]; /* owned */
     struct loop_defer settle;
-    struct loop_timer deadline; /* the earliest of the jobs that wait */
-    struct worker_load past;    /* of runners that are gone, as far as it counts what was */
+    struct loop_timer timer; /* the earliest deadline of the jobs that wait, and of pre-warming */
+    struct worker_load past; /* of runners that are gone, as far as it counts what was */
     bool draining;
 };
 
@@ -42,11 +42,13 @@ static inline const struct config *models_config(const struct models *models) {
 void model_end_waiting(struct model *model, struct job *job, const struct error *error);
 /* All that are in the line. */
 void model_end_line(struct model *model, const struct error *error);
-void models_arm_deadline(struct models *models);
+void models_arm_timer(struct models *models);
 
 /* models_load.c */
 
 void models_settle(void *models);
+/* It takes longer than one may that is to be warm; goes on if somebody waits for it. */
+void model_stop_warming(struct model *model);
 
 /* models_info.c */
 

@@ -109,6 +109,19 @@ static void unload(struct model *model) {
     runner_stop(model->runner);
 }
 
+void model_stop_warming(struct model *model) {
+    struct models *models = model->models;
+    bool is_wanted = model_entry_of(model)->jobs > 0;
+    log_warn("model is not warm in time", F_STR("model", model->source->name),
+             F_INT("limit_ms", models->table.config.warm_limit_ms), F_BOOL("loads_on", is_wanted));
+    if (!is_wanted) {
+        model_table_unloading(&models->table, model->index);
+        runner_stop(model->runner);
+    }
+    loop_defer_ask(&models->settle);
+    say_change(models);
+}
+
 static void give_up(struct model *model) {
     int64_t pinned = 0;
     const struct model_table *table = &model->models->table;
@@ -163,7 +176,7 @@ void models_settle(void *arg) {
         do_step(models, &step);
         changed = true;
     }
-    models_arm_deadline(models);
+    models_arm_timer(models);
     if (changed)
         say_change(models);
 }

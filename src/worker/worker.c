@@ -158,6 +158,9 @@ static void advance(struct worker *worker) {
         return;
     if (!is_registered(worker))
         enter(worker, WORKER_PHASE_REGISTERING);
+    enum register_when when = worker->env.config->worker.pre_warming.register_when;
+    if (!is_registered(worker) && when == REGISTER_WHEN_COMPLETE && !worker->warm)
+        return;
     enter(worker, is_ready(worker) ? WORKER_PHASE_READY : WORKER_PHASE_LOADING);
 }
 

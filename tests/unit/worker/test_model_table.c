@@ -199,6 +199,25 @@ static void models_to_be_warm_are_loaded_in_turn_as_far_as_there_is_room_and_beh
     assert_false(table.entries[1].warm);
 }
 
+static void one_that_is_not_warm_in_time_is_told_once(void **state) {
+    (void)state;
+    begin(0, 2, (int64_t[]){10, 10});
+    table.config.warm_limit_ms = 50;
+    table.entries[0].warm = table.entries[1].warm = true;
+    table.entries[0].turn = 1;
+    assert_true(model_table_late_ms(&table) == INT64_MAX);
+    check_next(1, MODEL_LOAD, 1); /* its turn is before that of the other */
+    model_table_loading(&table, 1, 1);
+    assert_int_equal(model_table_late_ms(&table), 51);
+    assert_int_equal(model_table_take_late(&table, 50), 2);
+    assert_int_equal(model_table_take_late(&table, 51), 1);
+    assert_int_equal(model_table_take_late(&table, 51), 2);
+    model_table_unloading(&table, 1);
+    model_table_unloaded(&table, 1);
+    check_next(52, MODEL_LOAD, 0);
+    assert_int_equal(table.entries[1].unloads, 0); /* it never was there */
+}
+
 static void models_to_be_warm_may_be_loaded_at_once(void **state) {
     (void)state;
     begin(0, 2, (int64_t[]){10, 10});
@@ -247,6 +266,7 @@ int main(void) {
         cmocka_unit_test(a_failed_model_is_tried_again_later_each_time),
         cmocka_unit_test(without_loading_on_demand_only_what_is_ready_takes_jobs),
         cmocka_unit_test(models_to_be_warm_are_loaded_in_turn_as_far_as_there_is_room_and_behind_jobs),
+        cmocka_unit_test(one_that_is_not_warm_in_time_is_told_once),
         cmocka_unit_test(models_to_be_warm_may_be_loaded_at_once),
         cmocka_unit_test(one_that_is_wanted_while_it_goes_comes_back),
         cmocka_unit_test(those_behind_a_removed_one_move_up),

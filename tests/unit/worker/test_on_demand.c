@@ -357,6 +357,89 @@ static void a_model_that_is_too_large_is_refused_with_numbers_and_not_tried(void
     assert_int_equal(gate_engines(), 0);
 }
 
+static void see_heartbeat(const struct transport_message *message, void *arg) {
+    (void)message;
+    (*(int *)arg)++;
+}
+
+static void a_worker_may_register_only_when_its_models_are_warm(void **state) {
+    (void)state;
+    int heard = 0;
+    w.harness.config.worker.pre_warming.register_when = REGISTER_WHEN_COMPLETE;
+    assert_int_equal(transport_subscribe(w.harness.controller_link, "worker.>", see_heartbeat, &heard),
+                     STATUS_OK);
+    gate_close();
+    begin();
+    wait_state(0, MODEL_LOADING);
+    gate_wait_arrival();
+    assert_int_equal(info_now().phase, WORKER_PHASE_REGISTERING);
+    assert_int_equal(heard, 0);
+    gate_open();
+    wait_state(0, MODEL_READY);
+    harness_settle(&w.harness);
+    assert_int_equal(info_now().phase, WORKER_PHASE_READY);
+    assert_true(heard > 0);
+}
+
+static void named_models_are_warmed_in_their_order_and_pinned_the_others_wait_for_jobs(void **state) {
+    (void)state;
+    struct config *config = &w.harness.config;
+    harness_add_model(&w.harness, "b");
+    harness_add_model(&w.harness, "c");
+    config->worker.models_memory_mb = 120;
+    config->worker.fake_model_mb = 60;
+    config->worker.pre_warming.models.items[0] = strdup("c");
+    config->worker.pre_warming.models.items[1] = strdup("fake");
+    config->worker.pre_warming.models.count = 2;
+    gate_close();
+    begin();
+    wait_state(2, MODEL_LOADING);
+    gate_wait_arrival();
+    assert_int_equal(model_now(0).state, MODEL_WAITING);
+    assert_int_equal(model_now(1).state, MODEL_UNLOADED);
+    gate_open();
+    wait_state(0, MODEL_READY);
+    assert_true(model_now(0).pinned && model_now(2).pinned && !model_now(1).pinned);
+    send_text(0, "b", "hello");
+    harness_wait_ends(&w.harness, 1);
+    assert_int_equal(w.harness.seen[0].status, STATUS_MODEL_LOAD_FAILED);
+    assert_non_null(strstr(w.harness.seen[0].message, "pinned models take 120 MB"));
+}
+
+static void without_pre_warming_a_worker_is_ready_and_loads_for_the_first_job(void **state) {
+    (void)state;
+    w.harness.config.worker.pre_warming.enabled = false;
+    begin();
+    harness_settle(&w.harness);
+    assert_int_equal(info_now().phase, WORKER_PHASE_READY);
+    assert_int_equal(model_now(0).state, MODEL_UNLOADED);
+    assert_int_equal(gate_engines(), 0);
+    send_text(0, "fake", "hello");
+    harness_wait_ends(&w.harness, 1);
+    check_text(0, "fake", "hello");
+}
+
+static bool is_ready(void *arg) {
+    (void)arg;
+    return info_now().phase == WORKER_PHASE_READY;
+}
+
+static void a_model_that_is_not_warm_in_time_is_left_for_who_asks_for_it(void **state) {
+    (void)state;
+    harness_add_model(&w.harness, "b");
+    w.harness.config.worker.fake_load_ms = 100;
+    w.harness.config.worker.pre_warming.timeout_per_model_ms = 20;
+    begin();
+    wait_state(0, MODEL_LOADING);
+    wait_state(1, MODEL_LOADING);
+    harness_wait(&w.harness, is_ready, NULL);
+    wait_state(0, MODEL_UNLOADED);
+    assert_int_equal(model_now(0).loads + model_now(0).unloads, 0);
+    send_text(0, "fake", "hello");
+    harness_wait_ends(&w.harness, 1);
+    check_text(0, "fake", "hello");
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void) {
@@ -371,6 +454,10 @@ int main(void) {
         TEST(jobs_of_a_controller_that_left_do_not_wait_on),
         TEST(an_idle_model_makes_room_for_one_that_is_asked_for),
         TEST(a_busy_model_is_not_unloaded_and_the_other_one_waits_for_its_end),
+        TEST(a_worker_may_register_only_when_its_models_are_warm),
+        TEST(named_models_are_warmed_in_their_order_and_pinned_the_others_wait_for_jobs),
+        TEST(without_pre_warming_a_worker_is_ready_and_loads_for_the_first_job),
+        TEST(a_model_that_is_not_warm_in_time_is_left_for_who_asks_for_it),
         TEST(a_model_that_is_too_large_is_refused_with_numbers_and_not_tried),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
