@@ -98,7 +98,7 @@ static bool fits_beside(const struct model_table *table, const struct model_entr
            add_bytes(sum_bytes(table, others), entry->bytes) <= table->config.bytes_max;
 }
 
-/* The idle one that was used longest ago; there is one. */
+/* The idle one that was used longest ago; count: there is none. */
 static size_t find_victim(const struct model_table *table) {
     size_t victim = table->count;
     for (size_t i = 0; i < table->count; i++) {
@@ -108,8 +108,29 @@ static size_t find_victim(const struct model_table *table) {
         if (victim == table->count || entry->used_ms < table->entries[victim].used_ms)
             victim = i;
     }
-    assert(victim < table->count);
     return victim;
+}
+
+static bool is_newest(const struct model_table *table, size_t index) {
+    for (size_t i = 0; i < table->count; i++) {
+        const struct model_entry *other = &table->entries[i];
+        if (i != index && stays(other) && other->used_ms >= table->entries[index].used_ms)
+            return false;
+    }
+    return true;
+}
+
+size_t model_table_find_spare(const struct model_table *table, bool keep_newest) {
+    size_t spare = find_victim(table);
+    bool may_go = spare < table->count && table->config.on_demand;
+    return may_go && !(keep_newest && is_newest(table, spare)) ? spare : table->count;
+}
+
+void model_table_stop_warming(struct model_table *table) {
+    for (size_t i = 0; i < table->count && table->config.on_demand; i++) {
+        if (table->entries[i].state != MODEL_LOADING)
+            table->entries[i].warm = false;
+    }
 }
 
 static void update_wish(struct model_entry *entry, int64_t now_ms) {

@@ -82,6 +82,14 @@ size_t model_table_take_late(struct model_table *table, int64_t now_ms);
 /* When the next one is due; INT64_MAX: there is none. */
 int64_t model_table_late_ms(const struct model_table *table);
 
+/* An idle model to be unloaded because memory is short, the one that was used longest ago; `count`: none.
+ * Not a pinned one, with `keep_newest` not the one that was used last, and none at all where jobs could not
+ * make it come back. */
+size_t model_table_find_spare(const struct model_table *table, bool keep_newest);
+/* Those that were to be warm and are not being loaded yet are not to be any more, if jobs can make the worker
+ * load them. */
+void model_table_stop_warming(struct model_table *table);
+
 /* It happens. */
 void model_table_loading(struct model_table *table, size_t index, int64_t now_ms);
 void model_table_loaded(struct model_table *table, size_t index, int64_t bytes, int64_t now_ms);

@@ -259,6 +259,22 @@ void models_drop(struct models *models, struct job *job) {
     end_if_waiting(models, job);
 }
 
+void models_on_pressure(struct models *models, enum resource_level level) {
+    models->pressure = level;
+    for (size_t i = 0; i < models->table.count && level != RESOURCE_OK; i++) {
+        if (models_state(models, i) == MODEL_READY)
+            runner_shed_memory(models->list[i]->runner);
+    }
+    loop_defer_ask(&models->settle);
+}
+
+void models_tell_prefixes(struct models *models) {
+    for (size_t i = 0; i < models->table.count; i++) {
+        if (models_state(models, i) == MODEL_READY)
+            runner_tell_prefixes(models->list[i]->runner);
+    }
+}
+
 bool models_are_warm(const struct models *models) {
     for (size_t i = 0; i < models->table.count; i++) {
         if (models->table.entries[i].warm)

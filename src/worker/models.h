@@ -49,6 +49,14 @@ void models_drop(struct models *models, struct job *job); /* ends it with WORKER
 /* The worker drains: nothing is loaded any more, and what waits for a load is answered now. */
 void models_drain(struct models *models);
 
+/* Memory is short, or is not any more. SOFT: engines free what they keep for prompts to come, and idle models
+ * are unloaded but for the one that was used last; HARD: that one, too. Pinned models stay, and so do all
+ * where nothing is loaded on demand. Until it is OK again models that become idle go as well, and nothing
+ * more is warmed. */
+void models_on_pressure(struct models *models, enum resource_level level);
+/* Controllers that may have missed it are told again which prompts are held. */
+void models_tell_prefixes(struct models *models);
+
 bool models_are_warm(const struct models *models); /* nothing is left to be loaded from the start on */
 /* Fills in the models and their memory, and adds their numbers to the load. */
 void models_get_info(struct models *models, int64_t now_ms, struct worker_info *out);

@@ -26,6 +26,7 @@ struct models {
     struct loop_defer settle;
     struct loop_timer timer; /* the earliest deadline of the jobs that wait, and of pre-warming */
     struct worker_load past; /* of runners that are gone, as far as it counts what was */
+    enum resource_level pressure;
     bool draining;
 };
 

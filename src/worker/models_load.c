@@ -164,19 +164,34 @@ static void do_step(struct models *models, const struct model_step *step) {
     }
 }
 
+static bool relieve(struct models *models) {
+    bool unloaded = false;
+    size_t spare;
+    if (models->pressure == RESOURCE_OK)
+        return false;
+    model_table_stop_warming(&models->table);
+    while ((spare = model_table_find_spare(&models->table, models->pressure == RESOURCE_SOFT)) <
+           models->table.count) {
+        unload(models->list[spare]);
+        unloaded = true;
+    }
+    return unloaded;
+}
+
 void models_settle(void *arg) {
     struct models *models = arg;
     struct model_step step;
-    bool changed = false;
     for (size_t i = 0; i < models->table.count; i++) {
         if (models->list[i]->runner_ended)
             free_runner(models->list[i]);
     }
+    bool was_warm = models_are_warm(models);
+    bool changed = !models->draining && relieve(models);
     while (!models->draining && (step = model_table_next(&models->table, clock_ms())).move != MODEL_STAY) {
         do_step(models, &step);
         changed = true;
     }
     models_arm_timer(models);
-    if (changed)
+    if (changed || models_are_warm(models) != was_warm)
         say_change(models);
 }

@@ -166,8 +166,10 @@ static void advance(struct worker *worker) {
 
 void worker_register(struct worker *worker) {
     advance(worker);
-    if (is_registered(worker))
-        publish_info(worker, WIRE_SUBJECT_REGISTER);
+    if (!is_registered(worker))
+        return;
+    publish_info(worker, WIRE_SUBJECT_REGISTER);
+    models_tell_prefixes(worker->models);
 }
 
 void worker_drop_orphans(struct worker *worker, const char *controller_id) {
@@ -209,8 +211,10 @@ static void beat(void *arg) {
 }
 
 /* Controllers learn of it at once: what they still send meanwhile is refused. */
-static void on_resources(enum resource_level level UNUSED, void *arg) {
-    beat(arg);
+static void on_resources(enum resource_level level, void *arg) {
+    struct worker *worker = arg;
+    models_on_pressure(worker->models, level);
+    beat(worker);
 }
 
 static void on_link(bool up, void *arg) {
@@ -428,6 +432,7 @@ struct worker *worker_new(const struct worker_env *env, struct error *error) {
 void worker_start(struct worker *worker, void (*on_failed)(void *arg), void *arg) {
     worker->on_failed = on_failed;
     worker->on_failed_arg = arg;
+    models_on_pressure(worker->models, resource_watch_level(&worker->resources));
     models_start(worker->models);
     worker->warm = models_are_warm(worker->models);
     enter(worker, WORKER_PHASE_CONNECTING);

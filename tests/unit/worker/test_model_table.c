@@ -227,6 +227,40 @@ static void models_to_be_warm_may_be_loaded_at_once(void **state) {
     check_next(1, MODEL_LOAD, 1);
 }
 
+static void what_is_idle_for_longest_is_spared_first_and_the_newest_or_pinned_may_stay(void **state) {
+    (void)state;
+    begin(0, 4, (int64_t[]){1, 1, 1, 1});
+    for (size_t i = 0; i < 4; i++)
+        load(i, 10 - (int64_t)i);
+    table.entries[3].pinned = true;
+    model_table_job_came(&table, 2, 11);
+    assert_int_equal(model_table_find_spare(&table, true), 1);
+    model_table_unloading(&table, 1);
+    assert_int_equal(model_table_find_spare(&table, true), 0); /* a busy one is newer */
+    model_table_job_came(&table, 0, 12);
+    model_table_job_went(&table, 0, 12);
+    assert_int_equal(model_table_find_spare(&table, true), 4);
+    assert_int_equal(model_table_find_spare(&table, false), 0);
+    table.config.on_demand = false; /* it could not come back */
+    assert_int_equal(model_table_find_spare(&table, false), 4);
+}
+
+static void who_is_not_warm_yet_need_not_be_where_jobs_can_load_it(void **state) {
+    (void)state;
+    begin(0, 2, (int64_t[]){1, 1});
+    table.entries[0].warm = table.entries[1].warm = true;
+    check_next(1, MODEL_LOAD, 0);
+    model_table_loading(&table, 0, 1);
+    table.config.on_demand = false;
+    model_table_stop_warming(&table);
+    assert_true(table.entries[1].warm);
+    table.config.on_demand = true;
+    model_table_stop_warming(&table);
+    assert_true(table.entries[0].warm && !table.entries[1].warm);
+    check_next(2, MODEL_STAY, 0);
+    assert_int_equal(table.entries[1].state, MODEL_UNLOADED);
+}
+
 static void one_that_is_wanted_while_it_goes_comes_back(void **state) {
     (void)state;
     begin(10, 2, (int64_t[]){10, 10});
@@ -268,6 +302,8 @@ int main(void) {
         cmocka_unit_test(models_to_be_warm_are_loaded_in_turn_as_far_as_there_is_room_and_behind_jobs),
         cmocka_unit_test(one_that_is_not_warm_in_time_is_told_once),
         cmocka_unit_test(models_to_be_warm_may_be_loaded_at_once),
+        cmocka_unit_test(what_is_idle_for_longest_is_spared_first_and_the_newest_or_pinned_may_stay),
+        cmocka_unit_test(who_is_not_warm_yet_need_not_be_where_jobs_can_load_it),
         cmocka_unit_test(one_that_is_wanted_while_it_goes_comes_back),
         cmocka_unit_test(those_behind_a_removed_one_move_up),
     };

@@ -393,6 +393,7 @@ static void jobs_that_run_go_on_when_memory_is_short(void **state) {
 static void a_change_of_level_is_told_without_waiting_for_the_next_heartbeat(void **state) {
     (void)state;
     t.harness.config.discovery.heartbeat_interval_ms = 60000;
+    t.harness.config.worker.load_on_demand = false; /* so that no model is unloaded, which is told, too */
     start_on_machine(50);
     int before = t.heartbeats;
     use_memory(99);
