@@ -42,6 +42,7 @@ static size_t add_models(struct cluster_view *view, const json_t *models) {
         bool failed = strcmp(state, model_state_name(MODEL_FAILED)) == 0;
         known->workers_ready += ready;
         known->workers_failed += failed;
+        known->workers_on_demand += !failed && json_is_true(json_object_get(model, "onDemand"));
         bool comes = strcmp(state, model_state_name(MODEL_WAITING)) == 0 ||
                      strcmp(state, model_state_name(MODEL_LOADING)) == 0;
         settled += !comes;
