@@ -28,7 +28,7 @@ static const char *text_of(const json_t *object, const char *key) {
     return text ? text : "";
 }
 
-/* Returns how many of the worker's models have come to an end of loading. */
+/* Returns how many of the worker's models are not on their way to be loaded. */
 static size_t add_models(struct cluster_view *view, const json_t *models) {
     size_t settled = 0;
     size_t at;
@@ -42,7 +42,10 @@ static size_t add_models(struct cluster_view *view, const json_t *models) {
         bool failed = strcmp(state, model_state_name(MODEL_FAILED)) == 0;
         known->workers_ready += ready;
         known->workers_failed += failed;
-        settled += ready || failed;
+        known->workers_on_demand += !failed && json_is_true(json_object_get(model, "onDemand"));
+        bool comes = strcmp(state, model_state_name(MODEL_WAITING)) == 0 ||
+                     strcmp(state, model_state_name(MODEL_LOADING)) == 0;
+        settled += !comes;
     }
     return settled;
 }

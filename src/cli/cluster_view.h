@@ -13,6 +13,7 @@ struct cluster_view_model {
     char name[129];
     int workers_ready; /* that have it loaded */
     int workers_failed;
+    int workers_on_demand; /* that would load it for a request */
 };
 
 struct cluster_view {

@@ -169,12 +169,30 @@ static enum status check_fault(const struct config *config, struct error *error)
     return fake_faults_read(config->worker.fake_fault, numbers, error);
 }
 
+static enum status check_pre_warming(const struct config *config, struct error *error) {
+    const struct config_list *names = &config->worker.pre_warming.models;
+    for (size_t i = 0; i < names->count; i++) {
+        size_t at = 0;
+        while (at < config->model_count && strcmp(config->models[at].name, names->items[i]) != 0)
+            at++;
+        if (at == config->model_count)
+            return error_set(
+                error, STATUS_CONFIG_INVALID, "cluster.worker.pre_warming.models",
+                "cluster.worker.pre_warming.models: there is no model \"%s\"; the first one that "
+                "there is is \"%s\"",
+                names->items[i], config->model_count > 0 ? config->models[0].name : "");
+    }
+    return STATUS_OK;
+}
+
 enum status cli_find_models(struct config *config, struct error *error) {
     enum status status = check_fault(config, error);
     if (status == STATUS_OK && config->worker.model_dirs.count > 0)
         status = add_folders(config, error);
     if (status == STATUS_OK && config->model_count == 0)
         status = add_default(config, error);
+    if (status == STATUS_OK)
+        status = check_pre_warming(config, error);
     if (status != STATUS_OK)
         return status;
     if (config->worker.engine == ENGINE_KIND_FAKE)

@@ -42,13 +42,19 @@ static void put_models(struct buf *out, const struct cluster_view *view) {
         buf_printf(out, "%s%s", i == 0 ? " | models: " : ", ", model->name);
         if (model->workers_failed > 0)
             buf_printf(out, " (%d of %d workers could not load it)", model->workers_failed,
-                       model->workers_failed + model->workers_ready);
+                       model->workers_failed + model->workers_ready + model->workers_on_demand);
+        else if (model->workers_ready == 0 && model->workers_on_demand > 0)
+            buf_append_str(out, " (loaded on demand)");
     }
 }
 
 static const char *first_usable(const struct cluster_view *view) {
     for (size_t i = 0; i < view->model_count; i++) {
         if (view->models[i].workers_ready > 0)
+            return view->models[i].name;
+    }
+    for (size_t i = 0; i < view->model_count; i++) {
+        if (view->models[i].workers_on_demand > 0)
             return view->models[i].name;
     }
     return NULL;

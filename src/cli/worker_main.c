@@ -57,8 +57,8 @@ static enum status run(struct worker_node *self, struct error *error) {
     self->worker = worker_new(&env, error);
     if (!self->worker)
         return error->status;
-    status = worker_start(self->worker, on_failed, self, error);
-    return status == STATUS_OK ? node_run(node, drain, self, error) : status;
+    worker_start(self->worker, on_failed, self);
+    return node_run(node, drain, self, error);
 }
 
 int cli_worker(const struct cli_command *command, int argc, char **argv) {

@@ -51,6 +51,7 @@ enum cache_kind {
     CONFIG_CACHE_MAP(X)
 #undef X
 };
+enum register_when { REGISTER_WHEN_WARMING, REGISTER_WHEN_COMPLETE };
 enum model_check_kind { MODEL_CHECK_HEADER, MODEL_CHECK_LOAD };
 
 struct config_model {
@@ -172,6 +173,16 @@ struct config {
         bool prefix_cache;
         int64_t prefix_cache_memory_mb; /* of each model; -1: by the machine's memory */
         struct config_list model_dirs;  /* folders; all models in them are served too */
+        int64_t models_memory_mb;       /* of all loaded models; 0: no bound */
+        bool load_on_demand;
+        int64_t load_retry_ms;
+        struct {
+            bool enabled;
+            struct config_list models; /* names; none: all */
+            bool parallel;
+            int64_t timeout_per_model_ms;
+            enum register_when register_when;
+        } pre_warming;
         enum model_check_kind model_check;
         int64_t model_check_timeout_ms;
         int64_t max_batch_size; /* slots */
@@ -196,6 +207,8 @@ struct config {
         int64_t fake_step_us;
         int64_t fake_prompt_token_us;
         int64_t fake_reply_tokens;
+        int64_t fake_load_ms;
+        int64_t fake_model_mb;
         char *fake_fault; /* engine/engine_fake.h */
         int64_t fake_fault_jobs;
     } worker;

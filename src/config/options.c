@@ -18,6 +18,7 @@ static const char *const split_names[] = {"none", "layer", "row", NULL};
 static const char *const flash_names[] = {"auto", "on", "off", NULL};
 static const char *const load_mode_names[] = {"auto",       "read",      "mmap", "mlock",
                                               "mmap_mlock", "direct_io", NULL};
+static const char *const register_when_names[] = {"warming", "complete", NULL};
 static const char *const model_check_names[] = {"header", "load", NULL};
 static const char *const strategy_names[] = {
     "round_robin", "least_requests", "weighted_random", "skills_based", "smart", "prefix_aware", NULL};
@@ -304,6 +305,18 @@ const struct option option_table[] = {
     LIST("cluster.worker.model_dirs", "model-dir", worker.model_dirs, "", CONFIG_TEXT_MAX, NULL,
          "Folders whose models (*.gguf) are served beside those of cluster.models. Read at the start. A file "
          "that cannot be loaded is reported as failed, the others are served."),
+    INT("cluster.worker.models_memory_mb", "models-memory-mb", 0, worker.models_memory_mb, "0", 0, 1 << 30,
+        "MB",
+        "Most memory for weights and KV caches of loaded models, by what the headers of their files tell. "
+        "When "
+        "another model is wanted, idle ones are unloaded, that first which was used longest ago. 0: no "
+        "bound."),
+    BOOL("cluster.worker.load_on_demand", "load-on-demand", worker.load_on_demand, "true",
+         "Load a model that is not loaded when a request for it comes; the request waits as long as its "
+         "deadline allows."),
+    INT("cluster.worker.load_retry_ms", "load-retry-ms", 0, worker.load_retry_ms, "30000", 1, 24 * HOUR, "ms",
+        "How long requests do not make the worker load a model again that could not be loaded; doubled with "
+        "each failure that follows, to 32 times."),
     ONE_OF(
         OPTION_ENUM, "cluster.worker.model_check", "model-check", worker.model_check, "load",
         model_check_names,
@@ -316,6 +329,22 @@ const struct option option_table[] = {
         HOUR, "ms",
         "How long jobs under way may go on after SIGTERM. Under `mlxd serve` its stop_timeout_ms is the "
         "bound."),
+    BOOL("cluster.worker.pre_warming.enabled", "pre-warming", worker.pre_warming.enabled, "true",
+         "Load models at the start, as many as have room, instead of when they are asked for."),
+    LIST("cluster.worker.pre_warming.models", "pre-warming-models", worker.pre_warming.models, "", 128, NULL,
+         "Names of the models to load at the start, in this order; these are never unloaded to make room for "
+         "others. Empty: all, and each may have to make room later."),
+    BOOL("cluster.worker.pre_warming.parallel", "pre-warming-parallel", worker.pre_warming.parallel, "false",
+         "Load them all at once, not one after the other."),
+    INT("cluster.worker.pre_warming.timeout_per_model_ms", "pre-warming-timeout-per-model-ms", 0,
+        worker.pre_warming.timeout_per_model_ms, "600000", 1, 24 * HOUR, "ms",
+        "A model that takes longer is left unloaded until a request asks for it. Its check "
+        "(model_check_timeout_ms) is part of that time."),
+    ONE_OF(OPTION_ENUM, "cluster.worker.pre_warming.register_when", "register-when",
+           worker.pre_warming.register_when, "warming", register_when_names,
+           "When the worker tells controllers of itself. warming: at once, and requests for a model that is "
+           "being loaded wait for it. complete: when all that is to be loaded at the start is loaded, or has "
+           "failed."),
     INT("cluster.worker.continuous_batching.max_batch_size", "max-batch-size", 0, worker.max_batch_size, "8",
         1, 256, "sequences", "Sequences that a model computes at once."),
     INT("cluster.worker.continuous_batching.min_batch_size", "min-batch-size", 0, worker.min_batch_size, "1",
@@ -375,6 +404,10 @@ const struct option option_table[] = {
         1000000, "us", "Time that each prompt token adds to its step."),
     INT("cluster.worker.fake.reply_tokens", "fake-reply-tokens", 0, worker.fake_reply_tokens, "0", 0, 1 << 20,
         "tokens", "Length of replies that end by themselves. 0: the engine's own choice."),
+    INT("cluster.worker.fake.load_ms", "fake-load-ms", 0, worker.fake_load_ms, "0", 0, HOUR, "ms",
+        "Time that a load takes."),
+    INT("cluster.worker.fake.model_mb", "fake-model-mb", 0, worker.fake_model_mb, "0", 0, 1 << 20, "MB",
+        "Memory that each model counts with; it takes none."),
     TEXT("cluster.worker.fake.fault", "fake-fault", 0, worker.fake_fault, "", 0,
          "What goes wrong with each job of this worker, to try out what happens then. Of `fail at N`, "
          "`step error at N`, `crash at N`, `hang at N`, `slow xN` and `reply N`, with commas between "
@@ -406,6 +439,7 @@ const struct option_section option_sections[] = {
     {"cluster.discovery", "How controllers know their workers."},
     {"cluster.worker", "The processes that run models."},
     {"cluster.worker.prefix_cache", "What is computed once and used again."},
+    {"cluster.worker.pre_warming", "Models that are loaded before anybody asks for them."},
     {"cluster.worker.continuous_batching", "Sequences share each step of the engine."},
     {"cluster.worker.request_queue", "Where jobs wait for a place in the batch."},
     {"cluster.worker.resource_limits", "From when on a worker that is short of memory refuses jobs."},

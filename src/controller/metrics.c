@@ -191,6 +191,19 @@ static void expose_worker_states(struct buf *out, const struct registry *registr
     }
 }
 
+static void expose_model_states(struct buf *out, const struct registry *registry) {
+    const char *name = "mlx_controller_models";
+    uint64_t counts[MODEL_STATE_COUNT] = {0};
+    for (size_t i = 0; i < registry->count; i++) {
+        const struct registry_worker *worker = registry->workers[i];
+        for (size_t m = 0; m < worker->info.model_count && worker->state != WORKER_OFFLINE; m++)
+            counts[worker->info.models[m].state]++;
+    }
+    prometheus_head(out, name, "gauge", "Models of workers that are not offline, by state.");
+    for (int state = 0; state < MODEL_STATE_COUNT; state++)
+        prometheus_labelled(out, name, "state", model_state_name((enum model_state)state), counts[state]);
+}
+
 static uint64_t leases_of(const struct registry_worker *worker) {
     return (uint64_t)worker->gauge->leases;
 }
@@ -249,6 +262,43 @@ static uint64_t refused_by(const struct registry_worker *worker) {
     return (uint64_t)worker->info.resources.refused;
 }
 
+static uint64_t sum_models(const struct registry_worker *worker,
+                           int64_t (*value)(const struct model_info *model)) {
+    int64_t sum = 0;
+    for (size_t i = 0; i < worker->info.model_count; i++) {
+        if (__builtin_add_overflow(sum, value(&worker->info.models[i]), &sum))
+            return INT64_MAX;
+    }
+    return (uint64_t)sum;
+}
+static int64_t loads(const struct model_info *model) {
+    return model->loads;
+}
+static int64_t unloads(const struct model_info *model) {
+    return model->unloads;
+}
+static int64_t load_failures(const struct model_info *model) {
+    return model->load_failures;
+}
+static int64_t waiting(const struct model_info *model) {
+    return model->waiting;
+}
+static uint64_t loads_of(const struct registry_worker *worker) {
+    return sum_models(worker, loads);
+}
+static uint64_t unloads_of(const struct registry_worker *worker) {
+    return sum_models(worker, unloads);
+}
+static uint64_t load_failures_of(const struct registry_worker *worker) {
+    return sum_models(worker, load_failures);
+}
+static uint64_t waiting_for_loads_of(const struct registry_worker *worker) {
+    return sum_models(worker, waiting);
+}
+static uint64_t models_bytes_of(const struct registry_worker *worker) {
+    return (uint64_t)worker->info.models_bytes;
+}
+
 static void expose_workers(struct buf *out, const struct registry *registry) {
     static const struct {
         const char *name, *type, *help;
@@ -270,6 +320,16 @@ static void expose_workers(struct buf *out, const struct registry *registry) {
          "Jobs of all controllers that gave way in its full queue to others of higher priority.", evicted_by},
         {"mlx_controller_worker_queue_expired_total", "counter",
          "Jobs of all controllers whose time was over while they waited in its queue.", expired_on},
+        {"mlx_controller_worker_model_loads_total", "counter", "Models that the worker has loaded.",
+         loads_of},
+        {"mlx_controller_worker_model_unloads_total", "counter",
+         "Models that it has unloaded, to make room or because memory was short.", unloads_of},
+        {"mlx_controller_worker_model_load_failures_total", "counter", "Models that it could not load.",
+         load_failures_of},
+        {"mlx_controller_worker_load_waiting_jobs", "gauge", "Jobs that wait for a model to be loaded.",
+         waiting_for_loads_of},
+        {"mlx_controller_worker_models_bytes", "gauge",
+         "Memory of its loaded models, as their files tell it.", models_bytes_of},
         {"mlx_controller_worker_cached_tokens_total", "counter",
          "Tokens of prompts that were computed before and needed not be again.", cached_tokens_of},
         {"mlx_controller_worker_cache_bytes", "gauge",
@@ -293,6 +353,7 @@ static void expose_workers(struct buf *out, const struct registry *registry) {
          "Jobs of all controllers that the worker refused because it was short of memory.", refused_by},
     };
     expose_worker_states(out, registry);
+    expose_model_states(out, registry);
     for (size_t m = 0; m < ARRAY_LEN(metrics) && registry->count > 0; m++) {
         prometheus_head(out, metrics[m].name, metrics[m].type, metrics[m].help);
         for (size_t i = 0; i < registry->count; i++)

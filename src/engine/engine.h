@@ -95,6 +95,7 @@ struct engine_options {
     /* The fake engine only: */
     int64_t fake_step_us;         /* time of a step */
     int64_t fake_prompt_token_us; /* and for each prompt token in it */
+    int64_t fake_load_ms;         /* time of open */
     int32_t fake_reply_tokens;    /* length of replies that end by themselves */
     const char *fake_fault;       /* see engine_fake.h; NULL and "": none; read by open alone */
     int64_t fake_fault_jobs;      /* how many jobs have it; 0: all */

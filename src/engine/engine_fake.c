@@ -269,11 +269,13 @@ static struct engine *fake_open(const struct engine_options *options, struct err
     assert(options->slots >= 1 && options->batch_tokens >= options->slots);
     if (fake_faults_read(options->fake_fault ? options->fake_fault : "", own_faults, error) != STATUS_OK)
         return NULL;
-    for (int32_t percent = 0; options->on_progress && percent <= 100; percent += 25) {
-        if (!options->on_progress(percent, options->arg)) {
+    for (int32_t percent = 0; percent <= 100; percent++) {
+        if (options->on_progress && !options->on_progress(percent, options->arg)) {
             error_set(error, STATUS_MODEL_LOAD_FAILED, NULL, "%s: the load was aborted", options->model_path);
             return NULL;
         }
+        if (options->fake_load_ms > 0 && percent < 100)
+            clock_sleep_us(options->fake_load_ms * 10);
     }
     struct fake_engine *e = calloc(1, sizeof(*e));
     bool shared = options->cache_tokens > 0;

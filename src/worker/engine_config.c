@@ -88,6 +88,7 @@ struct engine_options engine_options_of(const struct config *config, const char 
         .load_mode = load_mode_of(config->worker.load_mode),
         .fake_step_us = config->worker.fake_step_us,
         .fake_prompt_token_us = config->worker.fake_prompt_token_us,
+        .fake_load_ms = config->worker.fake_load_ms,
         .fake_reply_tokens = (int32_t)config->worker.fake_reply_tokens,
         .fake_fault = config->worker.fake_fault,
         .fake_fault_jobs = config->worker.fake_fault_jobs,

@@ -19,60 +19,45 @@ static void refuse(struct worker *worker, const struct wire_job *wire, const str
     emit_flush(&worker->emitter);
 }
 
-static struct runner *find_runner(struct worker *worker, const char *model) {
-    for (size_t i = 0; i < worker->runner_count; i++) {
-        if (strcmp(runner_model(worker->runners[i]), model) == 0)
-            return worker->runners[i];
-    }
-    return NULL;
-}
-
-/* NULL: refused, with the reason in `error`. */
-static struct runner *admit(struct worker *worker, const struct wire_job *wire, const char *key,
-                            int64_t now_ms, struct error *error) {
-    if (early_cancels_take(&worker->early_cancels, key, now_ms)) {
-        error_set(error, STATUS_CANCELLED, NULL, "the request was cancelled before its job arrived");
-        return NULL;
-    }
-    if (worker_is_draining(worker)) {
-        error_set(error, STATUS_WORKER_DRAINING, NULL, "the worker stops and takes no new jobs");
-        return NULL;
-    }
-    if (worker->phase == WORKER_PHASE_INITIALIZING) {
-        error_set(error, STATUS_MODEL_NOT_LOADED, NULL, "the worker is about to start");
-        return NULL;
-    }
-    struct runner *runner = find_runner(worker, wire->chat.model);
-    if (!runner) {
-        /* The controller thought so, from an older heartbeat: another worker may have it. */
-        error_set(error, STATUS_MODEL_NOT_LOADED, "model", "this worker does not serve %s", wire->chat.model);
-        return NULL;
-    }
+/* `*model` is where it may go; otherwise it is refused, with the reason in `error`. */
+static enum status admit(struct worker *worker, const struct wire_job *wire, const char *key, int64_t now_ms,
+                         size_t *model, struct error *error) {
+    if (early_cancels_take(&worker->early_cancels, key, now_ms))
+        return error_set(error, STATUS_CANCELLED, NULL, "the request was cancelled before its job arrived");
+    if (worker_is_draining(worker))
+        return error_set(error, STATUS_WORKER_DRAINING, NULL, "the worker stops and takes no new jobs");
+    if (worker->phase == WORKER_PHASE_INITIALIZING)
+        return error_set(error, STATUS_MODEL_NOT_LOADED, NULL, "the worker is about to start");
+    *model = models_find(worker->models, wire->chat.model);
+    /* The controller thought so, from an older heartbeat: another worker may have it. */
+    if (*model == models_count(worker->models))
+        return error_set(error, STATUS_MODEL_NOT_LOADED, "model", "this worker does not serve %s",
+                         wire->chat.model);
     enum status status = resource_watch_admit(&worker->resources, wire->chat.priority, error);
-    if (status == STATUS_OK)
-        status = runner_make_room(runner, wire->chat.priority, error);
-    return status == STATUS_OK ? runner : NULL;
+    return status == STATUS_OK ? models_make_room(worker->models, *model, wire->chat.priority, error)
+                               : status;
 }
 
 /* The job is told to be accepted before the runner has it, so that nothing of the runner can come first. */
-static void accept(struct worker *worker, struct runner *runner, struct job *job) {
+static void accept(struct worker *worker, size_t model, struct job *job) {
     worker->jobs_accepted++;
     worker->emit_lost = false;
-    size_t position = runner_position(runner, job->wire.chat.priority);
+    size_t position = models_position(worker->models, model, job->wire.chat.priority);
+    bool ready = models_state(worker->models, model) == MODEL_READY;
     emit_event(&worker->emitter, &job->wire,
                (struct wire_event){
                    .kind = WIRE_EVENT_ACCEPTED,
                    .position = (int32_t)position,
-                   .wait_ms = queue_report_wait_ms(&worker->queue_report, runner_model(runner), position,
-                                                   job->since_ms),
+                   .wait_ms = ready ? queue_report_wait_ms(&worker->queue_report, job->wire.chat.model,
+                                                           position, job->since_ms)
+                                    : -1,
                });
     emit_flush(&worker->emitter);
     if (worker->emit_lost) {
-        worker_take_back(job, worker);
+        worker_take_back(worker, job);
         return;
     }
-    job->runner = runner;
-    runner_submit(runner, job);
+    models_submit(worker->models, model, job);
 }
 
 static void take_job(struct worker *worker, struct wire_job *wire) {
@@ -85,14 +70,14 @@ static void take_job(struct worker *worker, struct wire_job *wire) {
     int64_t now_ms = clock_ms();
     watch_job(&worker->watch, wire->controller_id, now_ms);
     struct error error = {.status = STATUS_OK};
-    struct runner *runner = admit(worker, wire, key, now_ms, &error);
-    if (!runner) {
+    size_t model = 0;
+    if (admit(worker, wire, key, now_ms, &model, &error) != STATUS_OK) {
         refuse(worker, wire, &error);
         return;
     }
     struct job *job = job_new(wire, now_ms);
     if (job && map_put(&worker->jobs, key, job)) {
-        accept(worker, runner, job);
+        accept(worker, model, job);
         return;
     }
     error_set(&error, STATUS_WORKER_OVERLOADED, NULL, "the worker is out of memory");
@@ -128,7 +113,7 @@ static void on_cancel(const struct transport_message *message, void *arg) {
     job_key(key, cancel.request_id, cancel.attempt);
     struct job *job = map_find(&worker->jobs, key);
     if (job)
-        runner_cancel(job->runner, job);
+        models_cancel(worker->models, job);
     else
         early_cancels_add(&worker->early_cancels, key, clock_ms());
 }

@@ -3,21 +3,19 @@
  * (both -> loop, which watches its descriptor). `prepared` has as much room again for notices, which come
  * from the loop; `done` one more place for the runner itself, which says that loading is over.
  *
- * What the loop thread reads of the engine (info, state) is written before that message and never afterwards.
+ * What the loop thread reads of the engine (info) is written before that message and never afterwards.
  */
 #include "worker/runner.h"
 
 #include <assert.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/chan.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/utf8.h"
 #include "worker/engine_config.h"
 #include "worker/model_check.h"
 #include "worker/scheduler.h"
@@ -47,7 +45,8 @@ struct runner {
     atomic_bool shed_memory; /* what is kept for prompts to come is to go */
     struct notices notices;
     /* Loop thread: */
-    enum model_state state;
+    bool told; /* whether loading has come to an end */
+    bool ready;
     struct admission admission;
     /* The engine thread's; the loop's after loading and for reading, and after the join for closing. */
     struct engine *engine; /* owned; NULL when the load failed */
@@ -286,6 +285,10 @@ static void *engine_main(void *arg) {
     if (loaded)
         run_jobs(runner);
     scheduler_release(&runner->scheduler);
+    pthread_join(runner->prompt_thread, NULL); /* which ends when the runner stops; it uses the engine, too */
+    if (runner->engine)
+        runner->env.engine_ops->close(runner->engine);
+    push(runner->done, runner);
     return NULL;
 }
 
@@ -298,8 +301,10 @@ static void on_loaded(struct runner *runner) {
                                                                   .evict = !config->worker.reject_when_full,
                                                                   .present_max = jobs_max(runner)});
     bool failed = runner->load_error.status != STATUS_OK;
-    runner->state = failed ? MODEL_FAILED : MODEL_READY;
-    runner->env.on_loaded(runner, failed ? &runner->load_error : NULL, runner->env.arg);
+    runner->told = true;
+    runner->ready = !failed && !is_stopping(runner);
+    if (!is_stopping(runner))
+        runner->env.on_loaded(runner, failed ? &runner->load_error : NULL, runner->env.arg);
 }
 
 static void give_back(struct runner *runner, struct job *job) {
@@ -313,8 +318,10 @@ static void on_done_ready(void *arg) {
     void *items[TAKE_MAX];
     size_t count = chan_take(runner->done, items, TAKE_MAX, 0);
     for (size_t i = 0; i < count; i++) {
-        if (items[i] == runner)
+        if (items[i] == runner && !runner->told)
             on_loaded(runner);
+        else if (items[i] == runner)
+            runner->env.on_stopped(runner, runner->env.arg);
         else
             give_back(runner, items[i]);
     }
@@ -335,7 +342,7 @@ static bool start_thread(pthread_t *thread, void *(*fn)(void *), struct runner *
 static bool start(struct runner *runner) {
     runner->submitted = chan_new(jobs_max(runner), false);
     runner->prepared = chan_new(2 * jobs_max(runner), false);
-    runner->done = chan_new(jobs_max(runner) + 1, true);
+    runner->done = chan_new(jobs_max(runner) + 2, true);
     if (!runner->submitted || !runner->prepared || !runner->done ||
         !notices_init(&runner->notices, jobs_max(runner)))
         return false;
@@ -352,7 +359,6 @@ struct runner *runner_new(const struct runner_env *env, struct error *error) {
     struct runner *runner = calloc(1, sizeof *runner);
     if (runner) {
         runner->env = *env;
-        runner->state = MODEL_LOADING;
         emitter_init(&runner->prompt_emitter, env->transport, env->worker_id, env->incarnation);
         if (start(runner))
             return runner;
@@ -372,18 +378,28 @@ static void return_jobs(struct runner *runner, struct chan *chan) {
     chan_free(chan, NULL);
 }
 
+static void ask_to_stop(struct runner *runner) {
+    atomic_store_explicit(&runner->stopping, true, memory_order_release);
+    if (runner->prompt_runs)
+        chan_wake(runner->submitted);
+    if (runner->engine_runs)
+        chan_wake(runner->prepared);
+}
+
+void runner_stop(struct runner *runner) {
+    assert(!runner->ready || runner->admission.present == 0);
+    runner->ready = false;
+    ask_to_stop(runner);
+}
+
 void runner_free(struct runner *runner) {
     if (!runner)
         return;
-    atomic_store_explicit(&runner->stopping, true, memory_order_release);
-    if (runner->prompt_runs) {
-        chan_wake(runner->submitted);
-        pthread_join(runner->prompt_thread, NULL);
-    }
-    if (runner->engine_runs) {
-        chan_wake(runner->prepared);
+    ask_to_stop(runner);
+    if (runner->engine_runs)
         pthread_join(runner->engine_thread, NULL);
-    }
+    else if (runner->prompt_runs)
+        pthread_join(runner->prompt_thread, NULL);
     if (runner->watch)
         loop_unwatch(runner->watch);
     return_jobs(runner, runner->submitted);
@@ -391,28 +407,7 @@ void runner_free(struct runner *runner) {
     return_jobs(runner, runner->done);
     notices_release(&runner->notices);
     emitter_release(&runner->prompt_emitter);
-    if (runner->engine)
-        runner->env.engine_ops->close(runner->engine);
     free(runner);
-}
-
-static enum status check_state(const struct runner *runner, struct error *error) {
-    const char *name = runner->env.model->name;
-    switch (runner->state) {
-    case MODEL_LOADING:
-        return error_set(error, STATUS_MODEL_NOT_LOADED, NULL, "model %s is still being loaded (%d%%)", name,
-                         STAT_GET(runner->stats.load_percent));
-    case MODEL_FAILED:
-        return error_set(error, STATUS_MODEL_LOAD_FAILED, NULL, "model %s could not be loaded: %s", name,
-                         runner->load_error.message);
-    case MODEL_UNLOADED:
-    case MODEL_WAITING:
-    case MODEL_UNLOADING:
-    case MODEL_READY:
-    case MODEL_STATE_COUNT:
-        break;
-    }
-    return STATUS_OK;
 }
 
 static int level_of(const struct runner *runner, enum chat_priority priority) {
@@ -426,8 +421,7 @@ static void send_notice(struct runner *runner, struct job *job) {
 }
 
 enum status runner_make_room(struct runner *runner, enum chat_priority priority, struct error *error) {
-    if (check_state(runner, error) != STATUS_OK)
-        return error->status;
+    assert(runner->ready);
     /* The controller hears of a job's end as soon as we do, and its next job may be quicker than our own
      * loop. */
     if (admission_is_full(&runner->admission))
@@ -445,7 +439,7 @@ enum status runner_make_room(struct runner *runner, enum chat_priority priority,
 void runner_submit(struct runner *runner, struct job *job) {
     int level = level_of(runner, job->wire.chat.priority);
     job->notice = notices_take(&runner->notices);
-    assert(runner->state == MODEL_READY && job->notice);
+    assert(runner->ready && job->notice);
     job->waiting.level = job->admission.level = level;
     job->waiting.since_ms = job->admission.since_ms = job->since_ms;
     job->waiting.deadline_ms = job->deadline_ms;
@@ -486,34 +480,19 @@ size_t runner_position(const struct runner *runner, enum chat_priority priority)
     return (size_t)ahead + 1;
 }
 
-const char *runner_model(const struct runner *runner) {
-    return runner->env.model->name;
+int32_t runner_load_percent(const struct runner *runner) {
+    return STAT_GET(runner->stats.load_percent);
 }
 
-static uint32_t capabilities_of(const struct engine_info *info) {
+const struct engine_info *runner_engine_info(const struct runner *runner) {
+    return &runner->info;
+}
+
+uint32_t runner_capabilities(const struct runner *runner) {
+    const struct engine_info *info = &runner->info;
     return (info->can_chat ? model_capability_bit(CAPABILITY_CHAT) : 0) |
            (info->can_use_tools ? model_capability_bit(CAPABILITY_TOOLS) : 0) |
            (info->can_embed ? model_capability_bit(CAPABILITY_EMBEDDINGS) : 0);
-}
-
-void runner_get_info(const struct runner *runner, struct model_info *out) {
-    *out = (struct model_info){
-        .state = runner->state,
-        .load_percent = STAT_GET(runner->stats.load_percent),
-        .slots = (int32_t)runner->env.config->worker.max_batch_size,
-    };
-    snprintf(out->name, sizeof out->name, "%s", runner->env.model->name);
-    if (runner->state == MODEL_FAILED) {
-        const char *why = runner->load_error.message;
-        memcpy(out->error, why, utf8_valid_prefix(why, strnlen(why, MODEL_ERROR_MAX), NULL));
-    }
-    if (runner->state != MODEL_READY)
-        return;
-    out->slots = runner->info.slots;
-    out->context_tokens = runner->info.context_tokens;
-    out->parameters = runner->info.parameters;
-    out->file_bytes = runner->info.file_bytes;
-    out->capabilities = capabilities_of(&runner->info);
 }
 
 static void add_queue(struct runner *runner, int64_t now_ms, struct worker_load *load) {
@@ -535,12 +514,11 @@ static void add_queue(struct runner *runner, int64_t now_ms, struct worker_load 
 
 void runner_add_load(struct runner *runner, int64_t now_ms, struct worker_load *load) {
     const struct runner_stats *stats = &runner->stats;
-    if (runner->state == MODEL_READY)
+    if (runner->told)
         add_queue(runner, now_ms, load);
     load->running += STAT_GET(stats->running);
-    load->queue_max += (int32_t)runner->env.config->worker.max_depth;
     load->kv_cells_used += STAT_GET(stats->kv_cells_used);
-    if (runner->state == MODEL_READY)
+    if (runner->ready)
         load->kv_cells_total += runner->info.cache_tokens;
     load->kv_cells_cached += STAT_GET(stats->kv_cells_cached);
     load->parked += STAT_GET(stats->parked);

@@ -33,9 +33,10 @@ struct runner_env {
     const struct engine_ops *engine_ops;
     const char *checker;  /* see worker_env */
     int64_t memory_bytes; /* of the machine; 0: unknown */
-    /* Both on the loop thread. The job is the callee's. */
+    /* All on the loop thread. The job is the callee's. */
     void (*on_done)(struct job *job, void *arg);
     void (*on_loaded)(struct runner *runner, const struct error *error, void *arg); /* error NULL: ready */
+    void (*on_stopped)(struct runner *runner, void *arg);                           /* after runner_stop */
     void *arg;
 };
 
@@ -47,9 +48,13 @@ void runner_free(struct runner *runner);
 
 /* All that follow: loop thread, never waiting. */
 
-/* STATUS_OK when a job of this priority may be submitted now, for which another one may have been made to
- * give way; otherwise MODEL_NOT_LOADED, MODEL_LOAD_FAILED or WORKER_OVERLOADED (slots and queue are full).
- * May call on_done, for jobs that are over. */
+/* Ends a runner that has no jobs, or is still loading: closes the engine on its own thread and calls
+ * on_stopped; on_loaded is not called any more. runner_free is all that may follow. */
+void runner_stop(struct runner *runner);
+
+/* Of a model that is ready: STATUS_OK when a job of this priority may be submitted now, for which another one
+ * may have been made to give way; otherwise WORKER_OVERLOADED (slots and queue are full). May call on_done,
+ * for jobs that are over. */
 MUST_USE enum status runner_make_room(struct runner *runner, enum chat_priority priority,
                                       struct error *error);
 /* Takes the job over. Only right after runner_make_room has said STATUS_OK for its priority. */
@@ -68,8 +73,9 @@ void runner_shed_memory(struct runner *runner);
  * when a slot is free, 1 for the next one that gets a slot, and so on. */
 size_t runner_position(const struct runner *runner, enum chat_priority priority);
 
-/* As it is written in the configuration. */
-const char *runner_model(const struct runner *runner);
-void runner_get_info(const struct runner *runner, struct model_info *out);
-/* Adds this model's numbers to `load`. */
+int32_t runner_load_percent(const struct runner *runner);
+/* Of a model that is ready. */
+const struct engine_info *runner_engine_info(const struct runner *runner);
+uint32_t runner_capabilities(const struct runner *runner); /* bits, see model_capability_bit */
+/* Adds this model's numbers to `load`, but for queue_max. */
 void runner_add_load(struct runner *runner, int64_t now_ms, struct worker_load *load);

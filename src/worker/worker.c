@@ -51,10 +51,10 @@ static void count_clients(const struct worker *worker, struct worker_info *info)
 /* Of the models that are ready the longest; -1 when there is none, or it is not known of one of them. */
 static int64_t next_wait_ms(struct worker *worker, const struct worker_info *info, int64_t now_ms) {
     int64_t longest_ms = -1;
-    for (size_t i = 0; i < worker->runner_count; i++) {
+    for (size_t i = 0; i < info->model_count; i++) {
         if (info->models[i].state != MODEL_READY)
             continue;
-        size_t position = runner_position(worker->runners[i], CHAT_PRIORITY_LOW);
+        size_t position = models_position(worker->models, i, CHAT_PRIORITY_LOW);
         int64_t wait_ms = queue_report_wait_ms(&worker->queue_report, info->models[i].name, position, now_ms);
         if (wait_ms < 0)
             return -1;
@@ -69,7 +69,6 @@ void worker_get_info(struct worker *worker, struct worker_info *out) {
         .pid = getpid(),
         .phase = worker->phase,
         .uptime_ms = now_ms - worker->started_ms,
-        .model_count = worker->runner_count,
         .hardware = worker->hardware,
         .skill_count = worker->skill_count,
         .load =
@@ -88,10 +87,7 @@ void worker_get_info(struct worker *worker, struct worker_info *out) {
     snprintf(out->hostname, sizeof out->hostname, "%s", worker->hostname);
     snprintf(out->version, sizeof out->version, "%s", MLX_VERSION);
     memcpy(out->skills, worker->skills, sizeof out->skills);
-    for (size_t i = 0; i < worker->runner_count; i++) {
-        runner_get_info(worker->runners[i], &out->models[i]);
-        runner_add_load(worker->runners[i], now_ms, &out->load);
-    }
+    models_get_info(worker->models, now_ms, out);
     queue_report_add(&worker->queue_report, now_ms, &out->load.queue);
     out->load.queue.next_wait_ms = next_wait_ms(worker, out, now_ms);
     count_clients(worker, out);
@@ -133,14 +129,25 @@ static bool is_registered(const struct worker *worker) {
     return worker->phase >= WORKER_PHASE_LOADING && worker->phase <= WORKER_PHASE_DRAINING;
 }
 
-static bool has_ready_model(const struct worker *worker) {
-    for (size_t i = 0; i < worker->runner_count; i++) {
-        struct model_info model;
-        runner_get_info(worker->runners[i], &model);
-        if (model.state == MODEL_READY)
+static bool has_model_in(const struct worker *worker, enum model_state state) {
+    for (size_t i = 0; i < models_count(worker->models); i++) {
+        if (models_state(worker->models, i) == state)
             return true;
     }
     return false;
+}
+
+static bool all_failed(const struct worker *worker) {
+    for (size_t i = 0; i < models_count(worker->models); i++) {
+        if (models_state(worker->models, i) != MODEL_FAILED)
+            return false;
+    }
+    return true;
+}
+
+/* It can do something for a job: run it, or load a model for it. */
+static bool is_ready(const struct worker *worker) {
+    return has_model_in(worker, MODEL_READY) || (worker->warm && !all_failed(worker));
 }
 
 /* From start to drain: as far as it has come. */
@@ -151,13 +158,18 @@ static void advance(struct worker *worker) {
         return;
     if (!is_registered(worker))
         enter(worker, WORKER_PHASE_REGISTERING);
-    enter(worker, has_ready_model(worker) ? WORKER_PHASE_READY : WORKER_PHASE_LOADING);
+    enum register_when when = worker->env.config->worker.pre_warming.register_when;
+    if (!is_registered(worker) && when == REGISTER_WHEN_COMPLETE && !worker->warm)
+        return;
+    enter(worker, is_ready(worker) ? WORKER_PHASE_READY : WORKER_PHASE_LOADING);
 }
 
 void worker_register(struct worker *worker) {
     advance(worker);
-    if (is_registered(worker))
-        publish_info(worker, WIRE_SUBJECT_REGISTER);
+    if (!is_registered(worker))
+        return;
+    publish_info(worker, WIRE_SUBJECT_REGISTER);
+    models_tell_prefixes(worker->models);
 }
 
 void worker_drop_orphans(struct worker *worker, const char *controller_id) {
@@ -167,7 +179,7 @@ void worker_drop_orphans(struct worker *worker, const char *controller_id) {
         struct job *job = value;
         if (strcmp(job->wire.controller_id, controller_id) != 0)
             continue;
-        runner_cancel(job->runner, job);
+        models_cancel(worker->models, job);
         orphans++;
     }
     worker->jobs_orphaned += orphans;
@@ -199,8 +211,10 @@ static void beat(void *arg) {
 }
 
 /* Controllers learn of it at once: what they still send meanwhile is refused. */
-static void on_resources(enum resource_level level UNUSED, void *arg) {
-    beat(arg);
+static void on_resources(enum resource_level level, void *arg) {
+    struct worker *worker = arg;
+    models_on_pressure(worker->models, level);
+    beat(worker);
 }
 
 static void on_link(bool up, void *arg) {
@@ -236,7 +250,7 @@ static void drop_jobs(struct worker *worker) {
     log_warn("the drain limit is reached", F_INT("jobs", worker->jobs.count));
     while (map_next(&worker->jobs, &cursor, NULL, &value)) {
         struct job *job = value;
-        runner_drop(job->runner, job);
+        models_drop(worker->models, job);
     }
 }
 
@@ -279,13 +293,14 @@ void worker_drain(struct worker *worker, int64_t limit_ms, void (*on_drained)(vo
         enter(worker, WORKER_PHASE_DRAINING);
         log_info("worker drains", F_INT("jobs", worker->jobs.count), F_INT("limit_ms", limit_ms));
         beat(worker);
+        models_drain(worker->models);
     }
-    if (!worker->limit_reached)
+    if (!worker->limit_reached && worker->phase == WORKER_PHASE_DRAINING)
         loop_timer_arm(&worker->drain_timer, limit_ms);
     check_drained(worker);
 }
 
-/* Callbacks of the runners. */
+/* Callbacks of the models. */
 
 static void count_end(struct worker *worker, enum job_end end) {
     switch (end) {
@@ -302,8 +317,7 @@ static void count_end(struct worker *worker, enum job_end end) {
     }
 }
 
-void worker_take_back(struct job *job, void *arg) {
-    struct worker *worker = arg;
+void worker_take_back(struct worker *worker, struct job *job) {
     map_take(&worker->jobs, job->key);
     count_end(worker, job->end);
     queue_report_note(&worker->queue_report, job, clock_ms());
@@ -311,29 +325,23 @@ void worker_take_back(struct job *job, void *arg) {
     check_drained(worker);
 }
 
-static bool all_failed(const struct worker *worker) {
-    for (size_t i = 0; i < worker->runner_count; i++) {
-        struct model_info model;
-        runner_get_info(worker->runners[i], &model);
-        if (model.state != MODEL_FAILED)
-            return false;
+static void on_job_done(struct job *job, const struct error *error, void *arg) {
+    struct worker *worker = arg;
+    if (error) {
+        job->end = job_end_of(error->status);
+        emit_failed(&worker->emitter, &job->wire, error);
+        emit_flush(&worker->emitter);
     }
-    return true;
+    worker_take_back(worker, job);
 }
 
-static void on_loaded(struct runner *runner, const struct error *error, void *arg) {
+static void on_models_change(void *arg) {
     struct worker *worker = arg;
-    struct model_info model;
-    runner_get_info(runner, &model);
-    if (error) {
-        log_error("model could not be loaded", F_STR("model", model.name), F_STR("reason", error->message));
+    if (!worker->warm && models_are_warm(worker->models)) {
+        worker->warm = true;
         worker->failed = !worker_is_draining(worker) && all_failed(worker);
         if (worker->failed)
             loop_defer_ask(&worker->tell);
-    } else {
-        log_info("model is ready", F_STR("model", model.name), F_INT("slots", model.slots),
-                 F_INT("context_tokens", model.context_tokens), F_INT("parameters", model.parameters),
-                 F_INT("ms", clock_ms() - worker->started_ms));
     }
     beat(worker);
 }
@@ -369,6 +377,23 @@ static void learn_skills(struct worker *worker) {
     hardware_find(worker->env.engine_ops, &worker->hardware);
 }
 
+static struct models *make_models(struct worker *worker) {
+    const struct models_env env = {
+        .runner = {.config = worker->env.config,
+                   .worker_id = worker->env.id,
+                   .incarnation = worker->incarnation,
+                   .loop = worker->env.loop,
+                   .transport = worker->env.transport,
+                   .engine_ops = worker->env.engine_ops,
+                   .checker = worker->env.checker,
+                   .memory_bytes = worker->hardware.memory_bytes},
+        .on_done = on_job_done,
+        .on_change = on_models_change,
+        .arg = worker,
+    };
+    return models_new(&env);
+}
+
 static bool init(struct worker *worker, const struct worker_env *env) {
     worker->env = *env;
     worker->started_ms = clock_ms();
@@ -380,7 +405,9 @@ static bool init(struct worker *worker, const struct worker_env *env) {
     emitter_init(&worker->emitter, env->transport, env->id, worker->incarnation);
     worker->emitter.on_lost = on_emit_lost;
     worker->emitter.arg = worker;
-    return resource_watch_init(&worker->resources, env->config, env->system_root, env->loop, on_resources,
+    worker->models = make_models(worker);
+    return worker->models &&
+           resource_watch_init(&worker->resources, env->config, env->system_root, env->loop, on_resources,
                                worker) &&
            loop_timer_init(&worker->heartbeat, env->loop, beat, worker) &&
            loop_timer_init(&worker->drain_timer, env->loop, on_drain_limit, worker) &&
@@ -402,45 +429,24 @@ struct worker *worker_new(const struct worker_env *env, struct error *error) {
     return worker;
 }
 
-enum status worker_start(struct worker *worker, void (*on_failed)(void *arg), void *arg,
-                         struct error *error) {
+void worker_start(struct worker *worker, void (*on_failed)(void *arg), void *arg) {
     worker->on_failed = on_failed;
     worker->on_failed_arg = arg;
-    const struct config *config = worker->env.config;
-    for (size_t i = 0; i < config->model_count; i++) {
-        const struct runner_env env = {
-            .config = config,
-            .model = &config->models[i],
-            .worker_id = worker->env.id,
-            .incarnation = worker->incarnation,
-            .loop = worker->env.loop,
-            .transport = worker->env.transport,
-            .engine_ops = worker->env.engine_ops,
-            .checker = worker->env.checker,
-            .memory_bytes = worker->hardware.memory_bytes,
-            .on_done = worker_take_back,
-            .on_loaded = on_loaded,
-            .arg = worker,
-        };
-        struct runner *runner = runner_new(&env, error);
-        if (!runner)
-            return STATUS_START_FAILED;
-        worker->runners[worker->runner_count++] = runner;
-    }
+    models_on_pressure(worker->models, resource_watch_level(&worker->resources));
+    models_start(worker->models);
+    worker->warm = models_are_warm(worker->models);
     enter(worker, WORKER_PHASE_CONNECTING);
-    log_info("worker starts", F_STR("incarnation", worker->incarnation), F_INT("models", config->model_count),
-             F_STR("engine", worker->env.engine_ops->name));
+    log_info("worker starts", F_STR("incarnation", worker->incarnation),
+             F_INT("models", models_count(worker->models)), F_STR("engine", worker->env.engine_ops->name));
     worker_register(worker);
     beat(worker);
-    return STATUS_OK;
 }
 
 void worker_free(struct worker *worker) {
     if (!worker)
         return;
     worker->phase = WORKER_PHASE_STOPPED; /* jobs come back from the runners, and nothing follows from it */
-    for (size_t i = 0; i < worker->runner_count; i++)
-        runner_free(worker->runners[i]);
+    models_free(worker->models);
     resource_watch_release(&worker->resources);
     loop_timer_release(&worker->heartbeat);
     loop_timer_release(&worker->drain_timer);

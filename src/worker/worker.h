@@ -34,9 +34,9 @@ struct worker_env {
 
 struct worker *worker_new(const struct worker_env *env, struct error *error);
 /* Begins to load. A model that cannot be loaded is reported in worker_info (MODEL_FAILED) and in the log.
- * When no model at all could be loaded `on_failed` is called on the loop thread. */
-MUST_USE enum status worker_start(struct worker *worker, void (*on_failed)(void *arg), void *arg,
-                                  struct error *error);
+ * When none of those that are to be loaded at the start could be, and there are no others, `on_failed` is
+ * called on the loop thread. */
+void worker_start(struct worker *worker, void (*on_failed)(void *arg), void *arg);
 /* `on_drained` is called once on the loop thread, when nothing runs any more and the deregistration is sent;
  * at the latest after `limit_ms`, when what still runs has been answered with WORKER_DRAINING. */
 void worker_drain(struct worker *worker, int64_t limit_ms, void (*on_drained)(void *arg), void *arg);

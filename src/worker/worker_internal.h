@@ -5,9 +5,9 @@
 #include "worker/early_cancels.h"
 #include "worker/emit.h"
 #include "worker/log_gate.h"
+#include "worker/models.h"
 #include "worker/queue_report.h"
 #include "worker/resource_watch.h"
-#include "worker/runner.h"
 #include "worker/watch.h"
 #include "worker/worker.h"
 
@@ -19,9 +19,9 @@ struct worker {
     struct worker_hardware hardware;
     char skills[WORKER_SKILLS_MAX][SKILL_MAX + 1];
     size_t skill_count;
-    struct runner *runners[WORKER_MODELS_MAX]; /* owned */
-    size_t runner_count;
-    struct map jobs; /* key -> struct job, owned */
+    struct models *models; /* owned */
+    bool warm;             /* what it was to load at the start is loaded, or has failed */
+    struct map jobs;       /* key -> struct job, owned */
     struct emitter emitter;
     bool emit_lost; /* set by the emitter when a message could not be published */
     struct early_cancels early_cancels;
@@ -58,4 +58,4 @@ bool worker_is_draining(const struct worker *worker); /* or has stopped */
 void worker_register(struct worker *worker);
 /* The controller is gone: nobody waits for its jobs. */
 void worker_drop_orphans(struct worker *worker, const char *controller_id);
-void worker_take_back(struct job *job, void *worker); /* the runner's on_done */
+void worker_take_back(struct worker *worker, struct job *job); /* it is over */

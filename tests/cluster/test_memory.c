@@ -266,12 +266,42 @@ static void a_refusal_sends_the_request_elsewhere_and_others_of_its_priority_too
     cluster_stop(&cluster);
 }
 
+static void idle_models_are_unloaded_while_memory_is_short_and_come_back_for_requests(void **state) {
+    (void)state;
+    struct cluster cluster;
+    struct machine machine;
+    cluster_init(&cluster);
+    cluster.config.worker.limits.check_interval_ms = 10;
+    cluster.config.worker.limits.recover_after_ms = 50;
+    cluster.config.models[1].name = strdup("second");
+    cluster.config.models[1].path = strdup("second.gguf");
+    cluster.config.model_count = 2;
+    make_machine(&machine);
+    cluster.workers[0].system_root = machine.root;
+    cluster_start(&cluster, 1);
+    wait_for(&cluster, "/metrics", "\nmlx_controller_models{state=\"ready\"} 2\n");
+    assert_int_equal(ask(&cluster, CHAT("high")), 200); /* "fake" is the one that was used last */
+    use_memory(&machine, 86);
+    wait_level(&cluster, "worker-1", RESOURCE_SOFT);
+    wait_for(&cluster, "/metrics", "\nmlx_controller_models{state=\"unloaded\"} 1\n");
+    wait_for(&cluster, "/api/cluster/workers/worker-1", "\"name\":\"fake\",\"state\":\"ready\"");
+    use_memory(&machine, 99);
+    wait_for(&cluster, "/metrics", "\nmlx_controller_models{state=\"unloaded\"} 2\n");
+    wait_for(&cluster, "/metrics", "\nmlx_controller_worker_model_unloads_total{worker=\"worker-1\"} 2\n");
+    use_memory(&machine, 10);
+    wait_level(&cluster, "worker-1", RESOURCE_OK);
+    assert_int_equal(ask(&cluster, CHAT("low")), 200);
+    wait_for(&cluster, "/api/cluster/workers/worker-1", "\"name\":\"second\",\"state\":\"unloaded\"");
+    stop(&cluster, &machine, 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(low_priority_goes_where_memory_is_and_the_record_says_why),
         cmocka_unit_test(a_cluster_without_memory_refuses_when_the_wait_is_over),
         cmocka_unit_test(who_waits_for_memory_holds_up_nobody_and_is_served_when_there_is_some),
         cmocka_unit_test(a_refusal_sends_the_request_elsewhere_and_others_of_its_priority_too),
+        cmocka_unit_test(idle_models_are_unloaded_while_memory_is_short_and_come_back_for_requests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,7 +32,7 @@ static struct cluster_view read_view(const char *json) {
     return view;
 }
 
-static void a_worker_is_ready_when_every_model_is_loaded_or_has_failed(void **state) {
+static void a_worker_is_ready_when_no_model_is_on_its_way_to_be_loaded(void **state) {
     (void)state;
     static const struct {
         const char *json;
@@ -42,6 +42,8 @@ static void a_worker_is_ready_when_every_model_is_loaded_or_has_failed(void **st
         {"[" WORKER("w-1", "online", MODEL("a", "ready") "," MODEL("b", "ready")) "]", 1, 0},
         {"[" WORKER("w-1", "degraded", MODEL("a", "ready") "," MODEL("b", "failed")) "]", 1, 0},
         {"[" WORKER("w-1", "online", MODEL("a", "ready") "," MODEL("b", "loading")) "]", 0, 1},
+        {"[" WORKER("w-1", "online", MODEL("a", "ready") "," MODEL("b", "waiting")) "]", 0, 1},
+        {"[" WORKER("w-1", "online", MODEL("a", "ready") "," MODEL("b", "unloaded")) "]", 1, 0},
         {"[" WORKER("w-1", "online", MODEL("a", "ready")) "]", 0, 1},
         {"[" WORKER("w-1", "warming", MODEL("a", "loading") "," MODEL("b", "loading")) "]", 0, 1},
         {"[" WORKER("w-1", "suspect", MODEL("a", "ready") "," MODEL("b", "ready")) "]", 0, 0},
@@ -107,7 +109,7 @@ static void the_controllers_of_a_status_are_counted(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_worker_is_ready_when_every_model_is_loaded_or_has_failed),
+        cmocka_unit_test(a_worker_is_ready_when_no_model_is_on_its_way_to_be_loaded),
         cmocka_unit_test(workers_of_others_do_not_count),
         cmocka_unit_test(models_are_counted_in_the_order_of_the_configuration),
         cmocka_unit_test(what_is_no_list_of_workers_is_refused),

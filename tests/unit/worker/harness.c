@@ -21,6 +21,7 @@ static struct {
     bool closed;
     bool waiting;
     int permits;
+    int engines;
     int prompts;
     int steps;
     int last_tokens;
@@ -42,6 +43,10 @@ static void change_closed(int value) {
 
 static void change_permits(int value) {
     gate.permits += value;
+}
+
+static void change_engines(int value) {
+    gate.engines += value;
 }
 
 static void change_broken(int value) {
@@ -94,6 +99,10 @@ static int get(const int *value) {
     return copy;
 }
 
+int gate_engines(void) {
+    return get(&gate.engines);
+}
+
 int gate_prompts(void) {
     return get(&gate.prompts);
 }
@@ -126,12 +135,15 @@ static struct engine *gate_engine_open(const struct engine_options *options, str
         return NULL;
     }
     struct engine *engine = engine_fake_ops.open(options, error);
-    if (engine)
+    if (engine) {
         engine->ops = &gate_ops;
+        set(change_engines, 1);
+    }
     return engine;
 }
 
 static void gate_engine_close(struct engine *engine) {
+    set(change_engines, -1);
     engine_fake_ops.close(engine);
 }
 

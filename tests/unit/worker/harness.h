@@ -84,6 +84,7 @@ void gate_open(void);
 void gate_permit(int steps);
 /* Returns when the engine thread waits at the closed gate. */
 void gate_wait_arrival(void);
+int gate_engines(void);     /* open */
 int gate_prompts(void);     /* made */
 int gate_steps(void);       /* that went through */
 int gate_last_tokens(void); /* in the last of them */

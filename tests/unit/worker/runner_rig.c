@@ -27,6 +27,12 @@ static void on_loaded(struct runner *runner, const struct error *error, void *ar
     t.load_error = error ? *error : (struct error){.status = STATUS_OK};
 }
 
+static void on_stopped(struct runner *runner, void *arg) {
+    (void)arg;
+    assert_ptr_equal(runner, t.runner);
+    t.stops++;
+}
+
 bool is_loaded(void *arg) {
     (void)arg;
     return t.loads > 0;
@@ -45,6 +51,7 @@ void new_runner(void) {
         .memory_bytes = 1 << 30,
         .on_done = on_done,
         .on_loaded = on_loaded,
+        .on_stopped = on_stopped,
     };
     struct error error;
     t.runner = runner_new(&env, &error);

@@ -9,6 +9,7 @@ struct runner_rig {
     struct runner *runner;
     const char *checker; /* of models; NULL: none is made */
     int loads;
+    int stops;
     struct error load_error;
     int done;
     int ends[JOB_FAILED + 1];

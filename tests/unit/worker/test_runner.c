@@ -491,26 +491,19 @@ static void freeing_hands_back_every_job(void **state) {
     assert_int_equal(t.done, 12);
 }
 
-static void nothing_is_taken_while_the_model_is_being_loaded(void **state) {
+static void a_model_that_is_ready_tells_what_it_has(void **state) {
     (void)state;
     gate_close();
     new_runner();
     gate_wait_arrival();
-    struct error error;
-    struct model_info info;
-    assert_int_equal(runner_make_room(t.runner, CHAT_PRIORITY_MEDIUM, &error), STATUS_MODEL_NOT_LOADED);
-    runner_get_info(t.runner, &info);
-    assert_int_equal(info.state, MODEL_LOADING);
-    assert_int_equal(info.context_tokens, 0);
+    assert_true(runner_load_percent(t.runner) < 100);
+    assert_int_equal(load_now().kv_cells_total, 0);
     gate_open();
     harness_wait(&t.harness, is_loaded, NULL);
-    assert_int_equal(runner_make_room(t.runner, CHAT_PRIORITY_MEDIUM, &error), STATUS_OK);
-    runner_get_info(t.runner, &info);
-    assert_string_equal(info.name, "fake");
-    assert_int_equal(info.state, MODEL_READY);
-    assert_int_equal(info.load_percent, 100);
-    assert_int_equal(info.context_tokens, 512);
-    assert_int_equal(info.slots, 4);
+    assert_int_equal(runner_load_percent(t.runner), 100);
+    assert_int_equal(runner_engine_info(t.runner)->context_tokens, 512);
+    assert_int_equal(runner_engine_info(t.runner)->slots, 4);
+    assert_int_equal(runner_capabilities(t.runner), model_capability_bit(CAPABILITY_CHAT));
     assert_int_equal(load_now().kv_cells_total, 4 * 512);
 }
 
@@ -521,15 +514,11 @@ static void a_failed_load_is_reported_with_its_reason(void **state) {
     harness_wait(&t.harness, is_loaded, NULL);
     assert_int_equal(t.load_error.status, STATUS_MODEL_LOAD_FAILED);
     assert_string_equal(t.load_error.message, "fake is broken");
-    struct error error;
-    assert_int_equal(runner_make_room(t.runner, CHAT_PRIORITY_MEDIUM, &error), STATUS_MODEL_LOAD_FAILED);
-    assert_non_null(strstr(error.message, "fake is broken"));
 }
 
 static void a_model_that_the_check_refuses_is_never_opened_and_tells_why(void **state) {
     (void)state;
     char script[SCRIPT_PATH_MAX];
-    struct model_info info;
     script_write(script, "kill -SEGV $$");
     t.checker = script;
     config_set_text(&t.harness.config.models[0].path, MLX_SOURCE_DIR "/models/tiny-chat-q8_0.gguf");
@@ -537,9 +526,34 @@ static void a_model_that_the_check_refuses_is_never_opened_and_tells_why(void **
     new_runner();
     harness_wait(&t.harness, is_loaded, NULL);
     unlink(script);
-    runner_get_info(t.runner, &info);
-    assert_int_equal(info.state, MODEL_FAILED);
-    assert_string_equal(info.error, "loading it crashed (signal 11, Segmentation fault)");
+    assert_string_equal(t.load_error.message, "loading it crashed (signal 11, Segmentation fault)");
+}
+
+static bool is_stopped(void *arg) {
+    (void)arg;
+    return t.stops > 0;
+}
+
+static void stopping_an_idle_runner_closes_its_engine_and_tells_so(void **state) {
+    (void)state;
+    start();
+    submit_some(4);
+    wait_done(4);
+    assert_int_equal(gate_engines(), 1);
+    runner_stop(t.runner);
+    harness_wait(&t.harness, is_stopped, NULL);
+    assert_int_equal(gate_engines(), 0);
+    assert_int_equal(t.stops, 1);
+}
+
+static void stopping_during_a_load_ends_it_without_a_word_about_the_load(void **state) {
+    (void)state;
+    t.harness.config.worker.fake_load_ms = 60000;
+    new_runner();
+    runner_stop(t.runner);
+    harness_wait(&t.harness, is_stopped, NULL);
+    assert_int_equal(t.loads, 0);
+    assert_int_equal(gate_engines(), 0);
 }
 
 static void freeing_ends_a_check(void **state) {
@@ -596,9 +610,11 @@ int main(void) {
         TEST(jobs_of_a_controller_out_of_reach_end_and_free_their_slots),
         TEST(dropped_jobs_are_answered_with_draining),
         TEST(freeing_hands_back_every_job),
-        TEST(nothing_is_taken_while_the_model_is_being_loaded),
+        TEST(a_model_that_is_ready_tells_what_it_has),
         TEST(a_failed_load_is_reported_with_its_reason),
         TEST(a_model_that_the_check_refuses_is_never_opened_and_tells_why),
+        TEST(stopping_an_idle_runner_closes_its_engine_and_tells_so),
+        TEST(stopping_during_a_load_ends_it_without_a_word_about_the_load),
         TEST(freeing_ends_a_check),
         TEST(freeing_aborts_a_load),
     };

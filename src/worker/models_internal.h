@@ -1,0 +1,57 @@
+/* What models.c (life, jobs), models_load.c (loading, unloading) and models_info.c (what is told) share. All
+ * of it is the loop thread's. */
+#pragma once
+
+#include "worker/load_line.h"
+#include "worker/model_facts.h"
+#include "worker/model_table.h"
+#include "worker/models.h"
+
+/* What there is of a model beside its entry in the table. */
+struct model {
+    struct models *models;
+    size_t index; /* in the table, too */
+    const struct config_model *source;
+    struct model_facts facts;
+    struct runner *runner; /* owned; NULL while nothing is loaded */
+    bool runner_ended;     /* it has nothing to do any more, and waits to be freed */
+    struct load_line line;
+    struct error why; /* of the newest load, if it failed */
+};
+
+struct models {
+    struct models_env env;
+    struct model_table table;
+    struct model *list[WORKER_MODELS_MAX]; /* owned */
+    struct loop_defer settle;
+    struct loop_timer timer; /* the earliest deadline of the jobs that wait, and of pre-warming */
+    struct worker_load past; /* of runners that are gone, as far as it counts what was */
+    enum resource_level pressure;
+    bool draining;
+};
+
+static inline struct model_entry *model_entry_of(struct model *model) {
+    return &model->models->table.entries[model->index];
+}
+static inline const struct config *models_config(const struct models *models) {
+    return models->env.runner.config;
+}
+
+/* models.c */
+
+/* A job that was in the model's line and is out of it ends; what `error` says is its answer. */
+void model_end_waiting(struct model *model, struct job *job, const struct error *error);
+/* All that are in the line. */
+void model_end_line(struct model *model, const struct error *error);
+void models_arm_timer(struct models *models);
+
+/* models_load.c */
+
+void models_settle(void *models);
+/* It takes longer than one may that is to be warm; goes on if somebody waits for it. */
+void model_stop_warming(struct model *model);
+
+/* models_info.c */
+
+/* Adds what counts what was, not what is. */
+void models_add_counters(struct worker_load *to, const struct worker_load *from);

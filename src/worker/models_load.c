@@ -1,0 +1,197 @@
+/* What a runner's callback or a job sets in motion is done at the end of the tick (models_settle), so that no
+ * runner is freed inside its own callback, and however many jobs came, the table is asked once. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "worker/models_internal.h"
+
+static void say_change(struct models *models) {
+    models->env.on_change(models->env.arg);
+}
+
+static void hand_on(struct model *model, struct job *job) {
+    struct error error;
+    if (runner_make_room(model->runner, job->wire.chat.priority, &error) != STATUS_OK) {
+        model_end_waiting(model, job, &error);
+        return;
+    }
+    job->runner = model->runner;
+    runner_submit(model->runner, job);
+}
+
+static void fail(struct model *model, bool for_ever) {
+    struct models *models = model->models;
+    const char *name = model->source->name;
+    log_error("model could not be loaded", F_STR("model", name), F_STR("reason", model->why.message),
+              F_INT("jobs_waiting", load_line_count(&model->line)));
+    model_table_failed(&models->table, model->index, for_ever, clock_ms());
+    struct error error;
+    error_set(&error, STATUS_MODEL_LOAD_FAILED, NULL, "model %s could not be loaded: %s", name,
+              model->why.message);
+    model_end_line(model, &error);
+    loop_defer_ask(&models->settle);
+}
+
+/* What the engine tells counts from now on, also when it is unloaded again. */
+static void learn(struct model *model) {
+    struct model_facts *facts = &model->facts;
+    const struct engine_info *info = runner_engine_info(model->runner);
+    int64_t cache_bytes;
+    facts->parameters = info->parameters;
+    facts->file_bytes = info->file_bytes;
+    facts->context_tokens = info->context_tokens;
+    facts->capabilities = runner_capabilities(model->runner);
+    if (facts->weights_bytes > 0 &&
+        !__builtin_mul_overflow(facts->cache_token_bytes, info->cache_tokens, &cache_bytes))
+        facts->memory_bytes = facts->weights_bytes + cache_bytes;
+}
+
+static void on_loaded(struct runner *runner, const struct error *error, void *arg) {
+    struct model *model = arg;
+    struct models *models = model->models;
+    if (error) {
+        model->why = *error;
+        model->runner_ended = true;
+        fail(model, false);
+        say_change(models);
+        return;
+    }
+    learn(model);
+    model_table_loaded(&models->table, model->index, model->facts.memory_bytes, clock_ms());
+    log_info("model is ready", F_STR("model", model->source->name),
+             F_INT("slots", runner_engine_info(runner)->slots),
+             F_INT("context_tokens", model->facts.context_tokens),
+             F_INT("parameters", model->facts.parameters), F_INT("ms", model_entry_of(model)->load_ms));
+    struct job *job;
+    while ((job = load_line_take(&model->line, clock_ms())))
+        hand_on(model, job);
+    loop_defer_ask(&models->settle);
+    say_change(models);
+}
+
+static void on_stopped(struct runner *runner UNUSED, void *arg) {
+    struct model *model = arg;
+    model->runner_ended = true;
+    model_table_unloaded(&model->models->table, model->index);
+    log_info("model is unloaded", F_STR("model", model->source->name));
+    loop_defer_ask(&model->models->settle);
+    say_change(model->models);
+}
+
+static void on_job_done(struct job *job, void *arg) {
+    struct model *model = arg;
+    struct models *models = model->models;
+    model_table_job_went(&models->table, model->index, clock_ms());
+    loop_defer_ask(&models->settle);
+    models->env.on_done(job, NULL, models->env.arg);
+}
+
+static void load(struct model *model) {
+    struct models *models = model->models;
+    struct runner_env env = models->env.runner;
+    env.model = model->source;
+    env.on_done = on_job_done;
+    env.on_loaded = on_loaded;
+    env.on_stopped = on_stopped;
+    env.arg = model;
+    log_info("model is about to be loaded", F_STR("model", model->source->name),
+             F_INT("bytes", model_entry_of(model)->bytes),
+             F_INT("jobs_waiting", load_line_count(&model->line)));
+    model_table_loading(&models->table, model->index, clock_ms());
+    model->runner = runner_new(&env, &model->why);
+    if (!model->runner)
+        fail(model, false);
+}
+
+static void unload(struct model *model) {
+    log_info("model is about to be unloaded", F_STR("model", model->source->name),
+             F_INT("idle_ms", clock_ms() - model_entry_of(model)->used_ms));
+    model_table_unloading(&model->models->table, model->index);
+    runner_stop(model->runner);
+}
+
+void model_stop_warming(struct model *model) {
+    struct models *models = model->models;
+    bool is_wanted = model_entry_of(model)->jobs > 0;
+    log_warn("model is not warm in time", F_STR("model", model->source->name),
+             F_INT("limit_ms", models->table.config.warm_limit_ms), F_BOOL("loads_on", is_wanted));
+    if (!is_wanted) {
+        model_table_unloading(&models->table, model->index);
+        runner_stop(model->runner);
+    }
+    loop_defer_ask(&models->settle);
+    say_change(models);
+}
+
+static void give_up(struct model *model) {
+    int64_t pinned = 0;
+    const struct model_table *table = &model->models->table;
+    for (size_t i = 0; i < table->count; i++)
+        pinned +=
+            table->entries[i].pinned && table->entries[i].state == MODEL_READY ? table->entries[i].bytes : 0;
+    error_set(
+        &model->why, STATUS_MODEL_LOAD_FAILED, NULL,
+        "with its KV cache it takes %lld MB; cluster.worker.models_memory_mb is %lld, and pinned models "
+        "take %lld MB of it",
+        (long long)(model_entry_of(model)->bytes >> 20), (long long)(table->config.bytes_max >> 20),
+        (long long)(pinned >> 20));
+    fail(model, true);
+}
+
+static void free_runner(struct model *model) {
+    struct models *models = model->models;
+    struct worker_load last = {.running = 0};
+    runner_add_load(model->runner, clock_ms(), &last);
+    runner_free(model->runner);
+    model->runner = NULL;
+    model->runner_ended = false;
+    models_add_counters(&models->past, &last);
+}
+
+static void do_step(struct models *models, const struct model_step *step) {
+    struct model *model = models->list[step->index];
+    switch (step->move) {
+    case MODEL_STAY:
+        return;
+    case MODEL_LOAD:
+        load(model);
+        return;
+    case MODEL_UNLOAD:
+        unload(model);
+        return;
+    case MODEL_GIVE_UP:
+        give_up(model);
+        return;
+    }
+}
+
+static bool relieve(struct models *models) {
+    bool unloaded = false;
+    size_t spare;
+    if (models->pressure == RESOURCE_OK)
+        return false;
+    model_table_stop_warming(&models->table);
+    while ((spare = model_table_find_spare(&models->table, models->pressure == RESOURCE_SOFT)) <
+           models->table.count) {
+        unload(models->list[spare]);
+        unloaded = true;
+    }
+    return unloaded;
+}
+
+void models_settle(void *arg) {
+    struct models *models = arg;
+    struct model_step step;
+    for (size_t i = 0; i < models->table.count; i++) {
+        if (models->list[i]->runner_ended)
+            free_runner(models->list[i]);
+    }
+    bool was_warm = models_are_warm(models);
+    bool changed = !models->draining && relieve(models);
+    while (!models->draining && (step = model_table_next(&models->table, clock_ms())).move != MODEL_STAY) {
+        do_step(models, &step);
+        changed = true;
+    }
+    models_arm_timer(models);
+    if (changed || models_are_warm(models) != was_warm)
+        say_change(models);
+}
