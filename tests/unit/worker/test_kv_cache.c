@@ -44,7 +44,7 @@ static int32_t take(void) {
     assert_non_null(token);
     *token = next++;
     assert_true(kv_cache_find(&cache, token, 1, &place));
-    kv_cache_take(&cache, &place, token);
+    kv_cache_take(&cache, &place, token, NULL);
     return place.slot;
 }
 
