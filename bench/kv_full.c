@@ -57,7 +57,7 @@ static void usage(void) {
 }
 
 static void read_options(int argc, char **argv, struct options *o) {
-    *o = (struct options){.requests = 200, .clients = 32, .slots = 8, .cells = 1600};
+    *o = (struct options){.requests = 200, .clients = 32, .slots = 8, .cells = 2400};
     const struct flag flags[] = {{"--mlxd", &o->mlxd, NULL},       {"--llama-server", &o->llama_server, NULL},
                                  {"--model", &o->model, NULL},     {"--requests", NULL, &o->requests},
                                  {"--clients", NULL, &o->clients}, {"--slots", NULL, &o->slots},

@@ -91,7 +91,8 @@ static void read_options(int argc, char **argv, struct options *o) {
                                  {"--threads", NULL, &o->threads},
                                  {"--prompt-words", NULL, &o->prompt_words}};
     if (!flags_read(argc, argv, flags, ARRAY_LEN(flags)) || !o->mlxd || !o->llama_server || !o->model ||
-        o->rounds < 1 || o->rounds > SAMPLES_MAX || o->requests < 1 || o->slots < 1)
+        o->rounds < 1 || o->rounds > SAMPLES_MAX || o->requests < 1 || o->slots < 1 ||
+        o->slots > LOAD_CLIENTS_MAX)
         usage();
     read_levels(o);
 }
@@ -167,10 +168,7 @@ static void compare_at(const struct options *o, const struct scratch *scratch, c
     struct figures a[SAMPLES_MAX], b[SAMPLES_MAX], engine[SAMPLES_MAX] = {0};
     uint64_t step = (uint64_t)o->requests * (uint64_t)clients;
     uint64_t seed = (uint64_t)clients * 1000000;
-    measure(o, ours, clients, seed); /* warm up both */
-    measure(o, theirs, clients, seed);
-    for (int round = 0; round < o->rounds; round++) {
-        seed += step;
+    for (int round = 0; round < o->rounds; round++, seed += step) {
         if (round % 2 == 0)
             a[round] = measure(o, ours, clients, seed);
         b[round] = measure(o, theirs, clients, seed);
@@ -202,6 +200,9 @@ int main(int argc, char **argv) {
     server_start_llama(&theirs, "llama-server", &llama);
     printf("%s, %d slots of %d tokens, up to %d tokens a reply, median of %d rounds\n", o.model, o.slots,
            o.context, o.max_tokens, o.rounds);
+    /* Warm: each slot has been used, so that it holds the template's beginning. */
+    measure(&o, &ours, o.slots, 0);
+    measure(&o, &theirs, o.slots, 0);
     for (int i = 0; i < o.level_count; i++)
         compare_at(&o, &scratch, &ours, &theirs, o.clients[i]);
     server_stop(&ours);
