@@ -7,10 +7,10 @@
 
 #include "base/clock.h"
 #include "cli/cli.h"
-#include "cli/model_folder.h"
 #include "engine/gguf.h"
 #include "worker/engine_config.h"
 #include "worker/model_check.h"
+#include "worker/model_folder.h"
 
 enum { TEXT_MAX = 32, CONTEXT_DEFAULT_MAX = 4096 };
 

@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cli/model_folder.h"
 #include "engine/fake_fault.h"
+#include "worker/model_folder.h"
 
 enum { FILE_PATH_MAX = 4096 };
 

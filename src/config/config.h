@@ -173,7 +173,8 @@ struct config {
         bool prefix_cache;
         int64_t prefix_cache_memory_mb; /* of each model; -1: by the machine's memory */
         struct config_list model_dirs;  /* folders; all models in them are served too */
-        int64_t models_memory_mb;       /* of all loaded models; 0: no bound */
+        int64_t model_scan_interval_ms;
+        int64_t models_memory_mb; /* of all loaded models; 0: no bound */
         bool load_on_demand;
         int64_t load_retry_ms;
         struct {

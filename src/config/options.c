@@ -303,8 +303,14 @@ const struct option option_table[] = {
         "Memory of each loaded model for sequences that had to leave its slots, parked ones included. -1: an "
         "eighth of the machine's, at most 8192."),
     LIST("cluster.worker.model_dirs", "model-dir", worker.model_dirs, "", CONFIG_TEXT_MAX, NULL,
-         "Folders whose models (*.gguf) are served beside those of cluster.models. Read at the start. A file "
+         "Folders whose models (*.gguf) are served beside those of cluster.models. A file "
          "that cannot be loaded is reported as failed, the others are served."),
+    INT("cluster.worker.model_scan_interval_ms", "model-scan-interval-ms", 0, worker.model_scan_interval_ms,
+        "10000", 0, 24 * HOUR, "ms",
+        "How often these folders are looked at again. A new file is served when two looks have found it the "
+        "same and its header is sound; one that is gone, or has changed, is unloaded when nothing runs on "
+        "it. "
+        "0: only at the start."),
     INT("cluster.worker.models_memory_mb", "models-memory-mb", 0, worker.models_memory_mb, "0", 0, 1 << 30,
         "MB",
         "Most memory for weights and KV caches of loaded models, by what the headers of their files tell. "

@@ -277,3 +277,12 @@ void model_table_unloading(struct model_table *table, size_t index) {
 void model_table_unloaded(struct model_table *table, size_t index) {
     table->entries[index].state = MODEL_UNLOADED;
 }
+
+void model_table_renew(struct model_table *table, size_t index, int64_t bytes) {
+    struct model_entry *entry = &table->entries[index];
+    assert(!takes_memory(entry));
+    entry->bytes = bytes;
+    entry->failures = 0;
+    if (entry->state == MODEL_FAILED)
+        entry->state = MODEL_UNLOADED;
+}

@@ -96,6 +96,9 @@ void model_table_loaded(struct model_table *table, size_t index, int64_t bytes, 
 void model_table_failed(struct model_table *table, size_t index, bool for_ever, int64_t now_ms);
 void model_table_unloading(struct model_table *table, size_t index); /* or it gives up loading */
 void model_table_unloaded(struct model_table *table, size_t index);
+/* Its file is another one: it takes `bytes` now, and what failed may be tried again. Not while it is loaded.
+ */
+void model_table_renew(struct model_table *table, size_t index, int64_t bytes);
 
 int64_t model_table_bytes(const struct model_table *table); /* of all that is loaded, comes or goes */
 bool model_table_is_idle(const struct model_entry *entry);  /* READY without jobs */

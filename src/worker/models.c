@@ -89,21 +89,37 @@ static void init_line(struct model *model) {
                    config->worker.aging_ms);
 }
 
-static void add(struct models *models, const struct config_model *source) {
+struct model *models_add(struct models *models, struct config_model *source,
+                         const struct model_facts *facts) {
     struct model *model = calloc(1, sizeof *model);
-    struct error error;
-    if (!model) {
+    if (!model || !source->name || !source->path) {
         log_error("model left out: no memory", F_STR("model", source->name));
-        return;
+        free(source->name);
+        free(source->path);
+        free(model);
+        return NULL;
     }
     model->models = models;
-    model->source = source;
-    if (model_facts_read(models_config(models), source->path, &model->facts, &error) != STATUS_OK)
-        log_warn("the header of a model cannot be read", F_STR("model", source->name),
-                 F_STR("reason", error.message));
-    model->index = model_table_add(&models->table, model->facts.memory_bytes);
+    model->source = *source;
+    model->facts = *facts;
+    model->index = model_table_add(&models->table, facts->memory_bytes);
     init_line(model);
     models->list[model->index] = model;
+    return model;
+}
+
+/* One of the configuration; when its header cannot be read, the load will tell why. */
+static void add_configured(struct models *models, const struct config_model *configured) {
+    struct config_model source = {
+        .name = strdup(configured->name), .path = strdup(configured->path), .found = configured->found};
+    struct model_facts facts;
+    struct error error;
+    if (model_facts_read(models_config(models), configured->path, &facts, &error) != STATUS_OK)
+        log_warn("the header of a model cannot be read", F_STR("model", configured->name),
+                 F_STR("reason", error.message));
+    struct model *model = models_add(models, &source, &facts);
+    if (model)
+        model_stamp_read(configured->path, &model->stamp);
 }
 
 static void plan_warming(struct models *models) {
@@ -124,8 +140,10 @@ static void plan_warming(struct models *models) {
 void models_start(struct models *models) {
     const struct config *config = models_config(models);
     for (size_t i = 0; i < config->model_count; i++)
-        add(models, &config->models[i]);
+        add_configured(models, &config->models[i]);
     plan_warming(models);
+    if (config->worker.model_dirs.count > 0 && config->worker.model_scan_interval_ms > 0)
+        models->scan = model_scan_new(config, models->env.runner.loop, models_take_scan, models);
     loop_defer_ask(&models->settle);
 }
 
@@ -136,12 +154,25 @@ static void free_model(struct model *model) {
     while ((job = load_line_take(&model->line, clock_ms())))
         models->env.on_done(job, NULL, models->env.arg);
     load_line_release(&model->line);
+    free(model->source.name);
+    free(model->source.path);
     free(model);
+}
+
+void models_remove(struct models *models, struct model *model) {
+    size_t index = model->index;
+    model_table_remove(&models->table, index);
+    for (size_t i = index; i < models->table.count; i++) {
+        models->list[i] = models->list[i + 1];
+        models->list[i]->index = i;
+    }
+    free_model(model);
 }
 
 void models_free(struct models *models) {
     if (!models)
         return;
+    model_scan_free(models->scan);
     for (size_t i = 0; i < models->table.count; i++)
         free_model(models->list[i]);
     loop_timer_release(&models->timer);
@@ -165,13 +196,13 @@ size_t models_count(const struct models *models) {
 
 size_t models_find(const struct models *models, const char *name) {
     size_t index = 0;
-    while (index < models->table.count && strcmp(models->list[index]->source->name, name) != 0)
+    while (index < models->table.count && strcmp(models->list[index]->source.name, name) != 0)
         index++;
     return index;
 }
 
 const char *models_name(const struct models *models, size_t index) {
-    return models->list[index]->source->name;
+    return models->list[index]->source.name;
 }
 
 enum model_state models_state(const struct models *models, size_t index) {
@@ -187,7 +218,7 @@ static enum status make_room_in_line(struct model *model, enum chat_priority pri
     struct models *models = model->models;
     struct error why;
     struct job *evicted;
-    const char *name = model->source->name;
+    const char *name = model->source.name;
     enum status status = model_table_check(&models->table, model->index, clock_ms(), &why);
     if (status != STATUS_OK) {
         bool failed = model_entry_of(model)->state == MODEL_FAILED;
@@ -206,6 +237,9 @@ static enum status make_room_in_line(struct model *model, enum chat_priority pri
 enum status models_make_room(struct models *models, size_t index, enum chat_priority priority,
                              struct error *error) {
     struct model *model = models->list[index];
+    if (model->gone)
+        return error_set(error, STATUS_MODEL_NOT_LOADED, NULL, "the file of model %s is not there any more",
+                         model->source.name);
     if (models_state(models, index) == MODEL_READY)
         return runner_make_room(model->runner, priority, error);
     return make_room_in_line(model, priority, error);

@@ -9,7 +9,7 @@ static void tell_model(struct models *models, size_t index, int64_t now_ms, stru
     const struct model_entry *entry = &models->table.entries[index];
     *out = (struct model_info){
         .state = entry->state,
-        .on_demand = entry->state != MODEL_READY && !models->draining &&
+        .on_demand = entry->state != MODEL_READY && !models->draining && !model->gone &&
                      model_table_takes_jobs(&models->table, index, now_ms),
         .pinned = entry->pinned,
         .slots = (int32_t)models_config(models)->worker.max_batch_size,

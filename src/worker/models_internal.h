@@ -4,14 +4,19 @@
 
 #include "worker/load_line.h"
 #include "worker/model_facts.h"
+#include "worker/model_scan.h"
 #include "worker/model_table.h"
 #include "worker/models.h"
 
 /* What there is of a model beside its entry in the table. */
 struct model {
     struct models *models;
-    size_t index; /* in the table, too */
-    const struct config_model *source;
+    size_t index;               /* in the table, too */
+    struct config_model source; /* its texts are owned */
+    struct model_stamp stamp;   /* of the file, if `source.found` */
+    bool gone;                  /* the file is not there any more: it goes when nothing runs on it */
+    bool changed;               /* there is another file under its path, whose turn comes then */
+    bool reload;                /* it was loaded when that was found */
     struct model_facts facts;
     struct runner *runner; /* owned; NULL while nothing is loaded */
     bool runner_ended;     /* it has nothing to do any more, and waits to be freed */
@@ -25,6 +30,7 @@ struct models {
     struct model *list[WORKER_MODELS_MAX]; /* owned */
     struct loop_defer settle;
     struct loop_timer timer; /* the earliest deadline of the jobs that wait, and of pre-warming */
+    struct model_scan *scan; /* owned; NULL: folders are not looked at again */
     struct worker_load past; /* of runners that are gone, as far as it counts what was */
     enum resource_level pressure;
     bool draining;
@@ -44,12 +50,25 @@ void model_end_waiting(struct model *model, struct job *job, const struct error 
 /* All that are in the line. */
 void model_end_line(struct model *model, const struct error *error);
 void models_arm_timer(struct models *models);
+/* NULL: no memory, and it is logged. Takes the texts of `source` over. */
+struct model *models_add(struct models *models, struct config_model *source, const struct model_facts *facts);
+/* Out of the table and freed; it has no jobs and no runner. */
+void models_remove(struct models *models, struct model *model);
 
 /* models_load.c */
 
 void models_settle(void *models);
 /* It takes longer than one may that is to be warm; goes on if somebody waits for it. */
 void model_stop_warming(struct model *model);
+
+void model_unload(struct model *model); /* it is idle */
+
+/* models_files.c */
+
+/* Brings what is known to what lies in the folders now. */
+void models_take_scan(void *models);
+/* What of that can be done now: true if something was. */
+bool models_follow_files(struct models *models);
 
 /* models_info.c */
 

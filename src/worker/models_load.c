@@ -20,7 +20,7 @@ static void hand_on(struct model *model, struct job *job) {
 
 static void fail(struct model *model, bool for_ever) {
     struct models *models = model->models;
-    const char *name = model->source->name;
+    const char *name = model->source.name;
     log_error("model could not be loaded", F_STR("model", name), F_STR("reason", model->why.message),
               F_INT("jobs_waiting", load_line_count(&model->line)));
     model_table_failed(&models->table, model->index, for_ever, clock_ms());
@@ -57,7 +57,7 @@ static void on_loaded(struct runner *runner, const struct error *error, void *ar
     }
     learn(model);
     model_table_loaded(&models->table, model->index, model->facts.memory_bytes, clock_ms());
-    log_info("model is ready", F_STR("model", model->source->name),
+    log_info("model is ready", F_STR("model", model->source.name),
              F_INT("slots", runner_engine_info(runner)->slots),
              F_INT("context_tokens", model->facts.context_tokens),
              F_INT("parameters", model->facts.parameters), F_INT("ms", model_entry_of(model)->load_ms));
@@ -72,7 +72,7 @@ static void on_stopped(struct runner *runner UNUSED, void *arg) {
     struct model *model = arg;
     model->runner_ended = true;
     model_table_unloaded(&model->models->table, model->index);
-    log_info("model is unloaded", F_STR("model", model->source->name));
+    log_info("model is unloaded", F_STR("model", model->source.name));
     loop_defer_ask(&model->models->settle);
     say_change(model->models);
 }
@@ -88,12 +88,12 @@ static void on_job_done(struct job *job, void *arg) {
 static void load(struct model *model) {
     struct models *models = model->models;
     struct runner_env env = models->env.runner;
-    env.model = model->source;
+    env.model = &model->source;
     env.on_done = on_job_done;
     env.on_loaded = on_loaded;
     env.on_stopped = on_stopped;
     env.arg = model;
-    log_info("model is about to be loaded", F_STR("model", model->source->name),
+    log_info("model is about to be loaded", F_STR("model", model->source.name),
              F_INT("bytes", model_entry_of(model)->bytes),
              F_INT("jobs_waiting", load_line_count(&model->line)));
     model_table_loading(&models->table, model->index, clock_ms());
@@ -102,8 +102,8 @@ static void load(struct model *model) {
         fail(model, false);
 }
 
-static void unload(struct model *model) {
-    log_info("model is about to be unloaded", F_STR("model", model->source->name),
+void model_unload(struct model *model) {
+    log_info("model is about to be unloaded", F_STR("model", model->source.name),
              F_INT("idle_ms", clock_ms() - model_entry_of(model)->used_ms));
     model_table_unloading(&model->models->table, model->index);
     runner_stop(model->runner);
@@ -112,7 +112,7 @@ static void unload(struct model *model) {
 void model_stop_warming(struct model *model) {
     struct models *models = model->models;
     bool is_wanted = model_entry_of(model)->jobs > 0;
-    log_warn("model is not warm in time", F_STR("model", model->source->name),
+    log_warn("model is not warm in time", F_STR("model", model->source.name),
              F_INT("limit_ms", models->table.config.warm_limit_ms), F_BOOL("loads_on", is_wanted));
     if (!is_wanted) {
         model_table_unloading(&models->table, model->index);
@@ -156,7 +156,7 @@ static void do_step(struct models *models, const struct model_step *step) {
         load(model);
         return;
     case MODEL_UNLOAD:
-        unload(model);
+        model_unload(model);
         return;
     case MODEL_GIVE_UP:
         give_up(model);
@@ -172,7 +172,7 @@ static bool relieve(struct models *models) {
     model_table_stop_warming(&models->table);
     while ((spare = model_table_find_spare(&models->table, models->pressure == RESOURCE_SOFT)) <
            models->table.count) {
-        unload(models->list[spare]);
+        model_unload(models->list[spare]);
         unloaded = true;
     }
     return unloaded;
@@ -186,7 +186,7 @@ void models_settle(void *arg) {
             free_runner(models->list[i]);
     }
     bool was_warm = models_are_warm(models);
-    bool changed = !models->draining && relieve(models);
+    bool changed = !models->draining && (models_follow_files(models) | relieve(models));
     while (!models->draining && (step = model_table_next(&models->table, clock_ms())).move != MODEL_STAY) {
         do_step(models, &step);
         changed = true;

@@ -1,6 +1,6 @@
 // More models than memory for them, with real files: loaded for whoever asks, unloaded for others, warmed as told.
 import assert from 'node:assert/strict';
-import {copyFileSync} from 'node:fs';
+import {copyFileSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import path from 'node:path';
 import {test} from 'node:test';
 
@@ -83,6 +83,29 @@ test('without pre-warming the first request loads, and several at once load once
       const metrics = await cluster.exposition();
       return metrics['mlx_controller_models{state="ready"}'] === 1;
     });
+  } finally {
+    await cluster.stop();
+  }
+});
+
+test('a file that comes is served, a broken one is not, and what is removed goes', async () => {
+  const folder = folderWith('a');
+  const cluster = await serve('--model-dir', folder, '--model-scan-interval-ms', 100);
+  try {
+    copyFileSync(MODEL, path.join(folder, 'b.gguf'));
+    writeFileSync(path.join(folder, 'half.gguf'), readFileSync(MODEL).subarray(0, 1 << 20));
+    await until('the new model', limit(5000), async () => (await states(cluster)).b === 'unloaded');
+    await asks(cluster, 'b');
+    await until('a word about the broken one', limit(5000), () =>
+      /left alone.*half\.gguf.*(cut off|behind the file)/.test(cluster.child.output),
+    );
+    assert.deepEqual(await states(cluster), {a: 'ready', b: 'ready'});
+    rmSync(path.join(folder, 'a.gguf'));
+    await until('its end', limit(5000), async () => !('a' in (await states(cluster))));
+    const {data} = await cluster.get('/v1/models');
+    assert.deepEqual(data.map((model) => model.id), ['b']);
+    assert.equal((await cluster.post({model: 'a', messages: [{role: 'user', content: FRANCE}]})).status, 404);
+    await asks(cluster, 'b');
   } finally {
     await cluster.stop();
   }

@@ -1,4 +1,4 @@
-#include "cli/model_folder.h"
+#include "worker/model_folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-#include "cli/model_folder.h"
+#include "worker/model_folder.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -56,7 +56,7 @@ static int compare(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-enum status model_folder_read(const char *folder, struct model_folder *out, struct error *error) {
+enum status model_folder_list(const char *folder, struct model_folder *out, struct error *error) {
     *out = (struct model_folder){.count = 0};
     DIR *dir = opendir(folder);
     char *real_folder = dir ? realpath(folder, NULL) : NULL;
@@ -76,6 +76,11 @@ enum status model_folder_read(const char *folder, struct model_folder *out, stru
     closedir(dir);
     free(real_folder);
     qsort(out->paths, out->count, sizeof out->paths[0], compare);
+    return status;
+}
+
+enum status model_folder_read(const char *folder, struct model_folder *out, struct error *error) {
+    enum status status = model_folder_list(folder, out, error);
     if (status == STATUS_OK && out->count == 0)
         status = error_set(error, STATUS_CONFIG_INVALID, NULL,
                            "%.200s: there is no model (*.gguf) in this folder", folder);

@@ -15,6 +15,9 @@ struct model_folder {
     size_t count;
 };
 
-/* CONFIG_INVALID when it cannot be read, holds too many or none. In any case `out` is to be released. */
+/* CONFIG_INVALID when it cannot be read or holds too many. In any case `out` is to be released. Any thread.
+ */
+MUST_USE enum status model_folder_list(const char *folder, struct model_folder *out, struct error *error);
+/* The same, and CONFIG_INVALID when it holds none. */
 MUST_USE enum status model_folder_read(const char *folder, struct model_folder *out, struct error *error);
 void model_folder_release(struct model_folder *folder); /* takes NULL; leaves it zeroed */
