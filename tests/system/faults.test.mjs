@@ -67,7 +67,8 @@ test('a_stream_whose_worker_is_killed_goes_on_unbroken_at_another', async (t) =>
     assert.equal(got.error, undefined);
     assert.equal(got.text, expected.text);
     assert.equal(got.finish, 'stop');
-    assert.deepEqual(got.usage, expected.usage);
+    assert.equal(got.usage.completion_tokens, expected.usage.completion_tokens);
+    assert.equal(got.usage.prompt_tokens, expected.usage.prompt_tokens);
   }
   const {requests} = await cluster.get('/api/controller/metrics');
   assert.equal(requests.migrations, victim.leases);
