@@ -186,7 +186,8 @@ void models_settle(void *arg) {
             free_runner(models->list[i]);
     }
     bool was_warm = models_are_warm(models);
-    bool changed = !models->draining && (models_follow_files(models) | relieve(models));
+    bool changed = !models->draining && models_follow_files(models);
+    changed = (!models->draining && relieve(models)) || changed;
     while (!models->draining && (step = model_table_next(&models->table, clock_ms())).move != MODEL_STAY) {
         do_step(models, &step);
         changed = true;
