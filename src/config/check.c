@@ -58,14 +58,10 @@ static enum status check_worker(const struct config *config, struct error *error
 }
 
 static bool is_quantized_cache(enum cache_kind kind) {
-    switch (kind) {
-#define X(name, word, quantized) \
-    case CACHE_KIND_##name:      \
-        return quantized;
-        CONFIG_CACHE_MAP(X)
+#define X(name, word, quantized) [CACHE_KIND_##name] = (quantized),
+    static const bool is_quantized[] = {CONFIG_CACHE_MAP(X)};
 #undef X
-    }
-    return false;
+    return is_quantized[kind];
 }
 
 /* What depends on how many GPUs there are is asked where they are known: engine/devices.h. */

@@ -172,21 +172,22 @@ void wire_write_deregister(struct buf *out, const struct wire_deregister *deregi
 MUST_USE enum status wire_read_deregister(const char *data, size_t len, struct wire_deregister *deregister,
                                           struct error *error);
 
-/* Beginnings of prompts that a worker holds, since it was asked or since its last word. */
+/* Beginnings of prompts that a worker holds now, or no more, since its last word. */
 enum { WIRE_PREFIXES_MAX = 4096 }; /* of each kind in a message */
 struct wire_prefixes {
     char worker_id[WORKER_ID_MAX + 1];
     char incarnation[INCARNATION_CHARS + 1];
-    const uint64_t *held; /* owned when they were read, as is `gone`; hashes, see proto/chat.h */
+    uint64_t *held; /* owned, as is `gone`; hashes, see proto/chat.h */
     size_t held_count;
-    const uint64_t *gone;
+    uint64_t *gone;
     size_t gone_count;
 };
-void wire_write_prefixes(struct buf *out, const struct wire_prefixes *prefixes);
-/* The caller releases it, whatever is returned. */
+void wire_write_prefixes(struct buf *out, const char *worker_id, const char *incarnation,
+                         const struct prefix_news *news);
+/* The caller releases `prefixes`, whatever is returned. */
 MUST_USE enum status wire_read_prefixes(const char *data, size_t len, struct wire_prefixes *prefixes,
                                         struct error *error);
-void wire_prefixes_release(struct wire_prefixes *prefixes); /* of one that was read */
+void wire_prefixes_release(struct wire_prefixes *prefixes); /* takes NULL; leaves it zeroed */
 
 enum wire_control_op { WIRE_CONTROL_STATS, WIRE_CONTROL_DRAIN };
 void wire_write_control(struct buf *out, enum wire_control_op op);

@@ -19,12 +19,13 @@ static void append_hashes(struct buf *out, const char *key, const uint64_t *hash
     buf_append_char(out, ']');
 }
 
-void wire_write_prefixes(struct buf *out, const struct wire_prefixes *prefixes) {
+void wire_write_prefixes(struct buf *out, const char *worker_id, const char *incarnation,
+                         const struct prefix_news *news) {
     json_append_int(out, "{\"v\":", WIRE_VERSION);
-    json_append_str(out, ",\"workerId\":", prefixes->worker_id);
-    json_append_str(out, ",\"incarnation\":", prefixes->incarnation);
-    append_hashes(out, ",\"held\":[", prefixes->held, prefixes->held_count);
-    append_hashes(out, ",\"gone\":[", prefixes->gone, prefixes->gone_count);
+    json_append_str(out, ",\"workerId\":", worker_id);
+    json_append_str(out, ",\"incarnation\":", incarnation);
+    append_hashes(out, ",\"held\":[", news->held, news->held_count);
+    append_hashes(out, ",\"gone\":[", news->gone, news->gone_count);
     buf_append_char(out, '}');
 }
 
@@ -36,7 +37,7 @@ static bool read_hash(const json_t *value, uint64_t *out) {
     return true;
 }
 
-static bool take_hashes(const json_t *root, const char *key, const uint64_t **out, size_t *count,
+static bool take_hashes(const json_t *root, const char *key, uint64_t **out, size_t *count,
                         struct error *error) {
     const json_t *list = json_object_get(root, key);
     size_t size = json_array_size(list);
@@ -45,14 +46,13 @@ static bool take_hashes(const json_t *root, const char *key, const uint64_t **ou
                   WIRE_PREFIXES_MAX);
         return false;
     }
-    uint64_t *hashes = size > 0 ? calloc(size, sizeof *hashes) : NULL;
-    *out = hashes;
-    if (size > 0 && !hashes) {
+    *out = size > 0 ? calloc(size, sizeof **out) : NULL;
+    if (size > 0 && !*out) {
         error_set(error, STATUS_PROTOCOL_ERROR, key, "no memory for %zu hashes", size);
         return false;
     }
     for (; *count < size; (*count)++) {
-        if (!read_hash(json_array_get(list, *count), &hashes[*count])) {
+        if (!read_hash(json_array_get(list, *count), &(*out)[*count])) {
             error_set(error, STATUS_PROTOCOL_ERROR, key, "%s[%zu] is not a hash of %d hexadecimal digits",
                       key, *count, HASH_CHARS);
             return false;
@@ -77,7 +77,7 @@ enum status wire_read_prefixes(const char *data, size_t len, struct wire_prefixe
 void wire_prefixes_release(struct wire_prefixes *prefixes) {
     if (!prefixes)
         return;
-    free((void *)(uintptr_t)prefixes->held);
-    free((void *)(uintptr_t)prefixes->gone);
+    free(prefixes->held);
+    free(prefixes->gone);
     *prefixes = (struct wire_prefixes){0};
 }

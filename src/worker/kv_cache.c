@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "proto/wire.h"
+
 /* Copying a sequence takes far less time for each token than computing it, but all of it is copied. So it
  * must be a few tokens at least, and of what is copied not too little may be of use. */
 enum { COPY_LEAST = 32, COPY_TIMES = 8 };
@@ -10,11 +12,11 @@ enum { COPY_LEAST = 32, COPY_TIMES = 8 };
 bool kv_cache_init(struct kv_cache *cache, struct engine *engine, const struct kv_config *config) {
     *cache = (struct kv_cache){.engine = engine, .config = *config};
     engine->ops->info(engine, &cache->info);
-    prefix_report_init(&cache->report);
+    bool can_report = prefix_report_init(&cache->report, WIRE_PREFIXES_MAX);
     prefix_store_init(&cache->store, config->memory_bytes_max, &cache->report);
     cache->slots = calloc((size_t)cache->info.slots, sizeof *cache->slots);
     cache->busy = calloc((size_t)cache->info.slots, sizeof *cache->busy);
-    if (cells_init(&cache->cells, cache->info.slots) && cache->slots && cache->busy)
+    if (cells_init(&cache->cells, cache->info.slots) && can_report && cache->slots && cache->busy)
         return true;
     kv_cache_release(cache);
     return false;
@@ -61,19 +63,19 @@ static int32_t busy_neighbours(const struct kv_cache *cache, int32_t slot) {
  * in one pass those that are side by side, so gaps are filled first; then one that holds nothing, or the one
  * that was not used for longest. */
 static bool is_better_idle(const struct kv_cache *cache, int32_t a, int32_t b) {
-    int32_t left = busy_neighbours(cache, a), right = busy_neighbours(cache, b);
-    if (left != right && !cache->info.cache_is_shared)
-        return left > right;
+    int32_t beside_a = busy_neighbours(cache, a), beside_b = busy_neighbours(cache, b);
+    if (beside_a != beside_b && !cache->info.cache_is_shared)
+        return beside_a > beside_b;
     if ((cache->slots[a].count == 0) != (cache->slots[b].count == 0))
         return cache->slots[a].count == 0;
     return cache->slots[a].used < cache->slots[b].used;
 }
 
-/* A free slot other than `not`; -1. */
-static int32_t find_idle(const struct kv_cache *cache, int32_t not ) {
+/* A free slot other than `except`; -1 when there is none. */
+static int32_t find_idle(const struct kv_cache *cache, int32_t except) {
     int32_t best = -1;
     for (int32_t i = 0; i < cache->info.slots; i++) {
-        if (!cache->busy[i] && i != not &&(best < 0 || is_better_idle(cache, i, best)))
+        if (!cache->busy[i] && i != except && (best < 0 || is_better_idle(cache, i, best)))
             best = i;
     }
     return best;
@@ -254,8 +256,8 @@ int64_t kv_cache_busy_cells(const struct kv_cache *cache) {
     return cells_used(&cache->cells, cache->busy);
 }
 
-int64_t kv_cache_idle_cells(const struct kv_cache *cache) {
-    return cells_used(&cache->cells, NULL) - kv_cache_busy_cells(cache);
+int64_t kv_cache_cells(const struct kv_cache *cache) {
+    return cells_used(&cache->cells, NULL);
 }
 
 int32_t kv_cache_shared_with_busy(const struct kv_cache *cache, const struct kv_place *place) {
@@ -278,7 +280,7 @@ static int32_t find_longest_unused(const struct kv_cache *cache) {
 
 int64_t kv_cache_reclaim(struct kv_cache *cache, int64_t cells) {
     for (;;) {
-        int64_t free_cells = cache->info.cache_tokens - cells_used(&cache->cells, NULL);
+        int64_t free_cells = cache->info.cache_tokens - kv_cache_cells(cache);
         int32_t slot = free_cells < cells ? find_longest_unused(cache) : -1;
         if (slot < 0)
             return free_cells;

@@ -83,9 +83,9 @@ void kv_cache_leave(struct kv_cache *cache, int32_t slot);
 /* As kv_cache_leave, but what it holds is not to be used again, and the tokens stay the caller's. */
 void kv_cache_drop(struct kv_cache *cache, int32_t slot);
 
-/* Of a shared cache, for slots in use. */
+/* Cells in use, and those of them that running slots use. */
+int64_t kv_cache_cells(const struct kv_cache *cache);
 int64_t kv_cache_busy_cells(const struct kv_cache *cache);
-int64_t kv_cache_idle_cells(const struct kv_cache *cache);
 /* How many of the tokens that the place would hold are in cells of running slots. */
 int32_t kv_cache_shared_with_busy(const struct kv_cache *cache, const struct kv_place *place);
 /* Lets free slots make way until so many cells are free, if that can be, and returns how many are. */

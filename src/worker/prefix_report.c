@@ -31,53 +31,53 @@ struct prefix_blocks *prefix_blocks_copy(const struct prefix_blocks *blocks) {
     return copy;
 }
 
-void prefix_report_init(struct prefix_report *report) {
-    *report = (struct prefix_report){.came.count = 0};
-    map_init(&report->held);
+bool prefix_report_init(struct prefix_report *report, size_t take_max) {
+    *report = (struct prefix_report){.hashes = calloc(2 * take_max, sizeof(uint64_t)), .take_max = take_max};
+    map_init(&report->blocks);
+    STAILQ_INIT(&report->news);
+    return report->hashes != NULL;
 }
 
 void prefix_report_release(struct prefix_report *report) {
-    map_release(&report->held);
-    free(report->came.hashes);
-    free(report->went.hashes);
-    *report = (struct prefix_report){.came.count = 0};
-}
-
-static void append(struct prefix_list *list, uint64_t hash) {
-    if (list->count == list->cap) {
-        size_t cap = list->cap ? list->cap * 2 : 64;
-        uint64_t *hashes = realloc(list->hashes, cap * sizeof *hashes);
-        if (!hashes)
-            return;
-        list->hashes = hashes;
-        list->cap = cap;
-    }
-    list->hashes[list->count++] = hash;
-}
-
-/* What came and went, or went and came, before anybody was told need not be told. */
-static bool cancel_out(struct prefix_list *list, uint64_t hash) {
-    for (size_t i = list->count; i-- > 0;) {
-        if (list->hashes[i] != hash)
-            continue;
-        list->hashes[i] = list->hashes[--list->count];
-        return true;
-    }
-    return false;
+    size_t cursor = 0;
+    void *held;
+    while (map_next(&report->blocks, &cursor, NULL, &held))
+        free(held);
+    map_release(&report->blocks);
+    free(report->hashes);
+    *report = (struct prefix_report){.take_max = 0};
 }
 
 static void key_of(char key[KEY_MAX], uint64_t hash) {
     snprintf(key, KEY_MAX, "%016llx", (unsigned long long)hash);
 }
 
+static void list(struct prefix_report *report, struct prefix_held *held) {
+    if (held->listed)
+        return;
+    held->listed = true;
+    STAILQ_INSERT_TAIL(&report->news, held, link);
+}
+
+/* NULL: no memory. */
+static struct prefix_held *find_or_add(struct prefix_report *report, uint64_t hash) {
+    char key[KEY_MAX];
+    key_of(key, hash);
+    struct prefix_held *held = map_find(&report->blocks, key);
+    if (held || !(held = calloc(1, sizeof *held)))
+        return held;
+    held->hash = hash;
+    if (map_put(&report->blocks, key, held))
+        return held;
+    free(held);
+    return NULL;
+}
+
 void prefix_report_hold(struct prefix_report *report, const struct prefix_blocks *blocks) {
     for (size_t i = 0; blocks && i < blocks->count; i++) {
-        char key[KEY_MAX];
-        key_of(key, blocks->hashes[i]);
-        uintptr_t uses = (uintptr_t)map_find(&report->held, key);
-        bool put = map_put(&report->held, key, (void *)(uses + 1));
-        if (put && uses == 0 && !cancel_out(&report->went, blocks->hashes[i]))
-            append(&report->came, blocks->hashes[i]);
+        struct prefix_held *held = find_or_add(report, blocks->hashes[i]);
+        if (held && held->uses++ == 0)
+            list(report, held);
     }
 }
 
@@ -85,36 +85,50 @@ void prefix_report_drop(struct prefix_report *report, const struct prefix_blocks
     for (size_t i = 0; blocks && i < blocks->count; i++) {
         char key[KEY_MAX];
         key_of(key, blocks->hashes[i]);
-        uintptr_t uses = (uintptr_t)map_take(&report->held, key);
-        if (uses > 1 && map_put(&report->held, key, (void *)(uses - 1)))
-            continue;
-        if (uses > 0 && !cancel_out(&report->came, blocks->hashes[i]))
-            append(&report->went, blocks->hashes[i]);
+        struct prefix_held *held = map_find(&report->blocks, key);
+        if (held && held->uses > 0 && --held->uses == 0)
+            list(report, held);
     }
 }
 
 void prefix_report_repeat(struct prefix_report *report) {
     size_t cursor = 0;
-    const char *key;
-    void *uses;
-    report->came.count = 0;
-    while (map_next(&report->held, &cursor, &key, &uses))
-        append(&report->came, strtoull(key, NULL, 16));
+    void *value;
+    while (map_next(&report->blocks, &cursor, NULL, &value)) {
+        struct prefix_held *held = value;
+        if (held->uses == 0)
+            continue;
+        held->told = false;
+        list(report, held);
+    }
 }
 
 bool prefix_report_has_news(const struct prefix_report *report) {
-    return report->came.count + report->went.count > 0;
+    return !STAILQ_EMPTY(&report->news);
 }
 
-static size_t take(struct prefix_list *list, size_t max, const uint64_t **out) {
-    size_t count = list->count < max ? list->count : max;
-    list->count -= count;
-    *out = count > 0 ? list->hashes + list->count : NULL;
-    return count;
+static void forget(struct prefix_report *report, struct prefix_held *held) {
+    char key[KEY_MAX];
+    key_of(key, held->hash);
+    map_take(&report->blocks, key);
+    free(held);
 }
 
-bool prefix_report_take(struct prefix_report *report, size_t max, struct prefix_news *news) {
-    news->held_count = take(&report->came, max, &news->held);
-    news->gone_count = take(&report->went, max, &news->gone);
+bool prefix_report_take(struct prefix_report *report, struct prefix_news *news) {
+    uint64_t *came = report->hashes, *gone = report->hashes + report->take_max;
+    *news = (struct prefix_news){.held = came, .gone = gone};
+    struct prefix_held *held;
+    while ((held = STAILQ_FIRST(&report->news)) && news->held_count < report->take_max &&
+           news->gone_count < report->take_max) {
+        STAILQ_REMOVE_HEAD(&report->news, link);
+        held->listed = false;
+        if (held->uses > 0 && !held->told)
+            came[news->held_count++] = held->hash;
+        else if (held->uses == 0 && held->told)
+            gone[news->gone_count++] = held->hash;
+        held->told = held->uses > 0;
+        if (held->uses == 0)
+            forget(report, held);
+    }
     return news->held_count + news->gone_count > 0;
 }

@@ -33,8 +33,11 @@ static void drop(struct prefix_store *store, struct prefix_entry *entry) {
 }
 
 void prefix_store_clear(struct prefix_store *store) {
-    while (!TAILQ_EMPTY(&store->by_use))
-        drop(store, TAILQ_FIRST(&store->by_use));
+    struct prefix_entry *next;
+    for (struct prefix_entry *entry = TAILQ_FIRST(&store->by_use); entry; entry = next) {
+        next = TAILQ_NEXT(entry, link);
+        drop(store, entry);
+    }
 }
 
 void prefix_store_release(struct prefix_store *store) {
@@ -83,9 +86,12 @@ static void drop_beginnings_of(struct prefix_store *store, const struct prefix_e
 }
 
 static bool make_room(struct prefix_store *store, size_t bytes) {
-    while (store->bytes + bytes > store->bytes_max && store->count > 0) {
-        drop(store, TAILQ_LAST(&store->by_use, prefix_entry_list));
+    struct prefix_entry *last = TAILQ_LAST(&store->by_use, prefix_entry_list);
+    while (last && store->bytes + bytes > store->bytes_max) {
+        struct prefix_entry *before = TAILQ_PREV(last, prefix_entry_list, link);
+        drop(store, last);
         store->evicted++;
+        last = before;
     }
     return store->bytes + bytes <= store->bytes_max;
 }

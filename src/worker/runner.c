@@ -174,10 +174,9 @@ static struct engine_options options_of(struct runner *runner) {
 
 static size_t prefix_memory(const struct runner *runner) {
     int64_t mb = runner->env.config->worker.prefix_cache_memory_mb;
+    int64_t part_mb = (runner->env.memory_bytes / MEMORY_PART) >> 20;
     if (mb < 0)
-        mb = runner->env.memory_bytes / MEMORY_PART >> 20;
-    if (runner->env.config->worker.prefix_cache_memory_mb < 0 && mb > MEMORY_MB_MAX)
-        mb = MEMORY_MB_MAX;
+        mb = part_mb < MEMORY_MB_MAX ? part_mb : MEMORY_MB_MAX;
     return (size_t)mb << 20;
 }
 

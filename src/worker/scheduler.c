@@ -1,7 +1,6 @@
 #include "worker/scheduler.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,8 +68,7 @@ static void hand_out(struct scheduler *scheduler) {
     scheduler->ended_count = 0;
 }
 
-/* What a job has computed is of use for others, unless its part of a step went wrong. */
-static void free_slot(struct scheduler *scheduler, struct slot *slot, bool keep) {
+void scheduler_free_slot(struct scheduler *scheduler, struct slot *slot, bool keep) {
     int32_t index = (int32_t)(slot - scheduler->slots);
     engine_slot_stop(scheduler->env.engine, index);
     if (keep) {
@@ -88,7 +86,7 @@ void scheduler_end_slot(struct scheduler *scheduler, struct slot *slot, enum job
     struct job *job = slot->job;
     if (end == JOB_FINISHED)
         forecast_note(&scheduler->forecast, job->wire.chat.max_tokens, job_reply_tokens(job));
-    free_slot(scheduler, slot, end != JOB_FAILED);
+    scheduler_free_slot(scheduler, slot, end != JOB_FAILED); /* its part of a step may have gone wrong */
     scheduler_end_job(scheduler, job, end);
 }
 
@@ -315,8 +313,9 @@ static void end_lost_slots(struct scheduler *scheduler) {
 static void count_cells(struct scheduler *scheduler) {
     struct runner_stats *stats = scheduler->env.stats;
     const struct prefix_store *store = &scheduler->cache.store;
-    STAT_SET(stats->kv_cells_used, kv_cache_busy_cells(&scheduler->cache));
-    STAT_SET(stats->kv_cells_cached, kv_cache_idle_cells(&scheduler->cache));
+    int64_t busy = kv_cache_busy_cells(&scheduler->cache);
+    STAT_SET(stats->kv_cells_used, busy);
+    STAT_SET(stats->kv_cells_cached, kv_cache_cells(&scheduler->cache) - busy);
     STAT_SET(stats->cache_bytes, (int64_t)store->bytes);
     STAT_SET(stats->cache_evicted, store->evicted);
     STAT_SET(stats->parked, scheduler->parked_count);
@@ -330,26 +329,19 @@ static void publish(struct scheduler *scheduler) {
     hand_out(scheduler);
 }
 
-static void publish_prefixes(struct scheduler *scheduler, const struct prefix_news *news) {
-    struct wire_prefixes prefixes = {.held_count = news->held_count, .gone_count = news->gone_count};
-    snprintf(prefixes.worker_id, sizeof prefixes.worker_id, "%s", scheduler->env.worker_id);
-    snprintf(prefixes.incarnation, sizeof prefixes.incarnation, "%s", scheduler->env.incarnation);
-    prefixes.held = news->held;
-    prefixes.gone = news->gone;
-    buf_clear(&scheduler->text);
-    wire_write_prefixes(&scheduler->text, &prefixes);
-    if (scheduler->text.failed || transport_publish(scheduler->env.transport, WIRE_SUBJECT_PREFIXES, NULL,
-                                                    scheduler->text.data, scheduler->text.len) != STATUS_OK)
-        log_debug("not published", F_STR("subject", WIRE_SUBJECT_PREFIXES));
-}
-
 static void tell_prefixes(struct scheduler *scheduler) {
     struct prefix_news news;
     if (tell_due_ms(scheduler, scheduler->now_ms) != 0)
         return;
     scheduler->told_ms = scheduler->now_ms;
-    while (prefix_report_take(&scheduler->cache.report, WIRE_PREFIXES_MAX, &news))
-        publish_prefixes(scheduler, &news);
+    while (prefix_report_take(&scheduler->cache.report, &news)) {
+        buf_clear(&scheduler->text);
+        wire_write_prefixes(&scheduler->text, scheduler->env.worker_id, scheduler->env.incarnation, &news);
+        if (scheduler->text.failed ||
+            transport_publish(scheduler->env.transport, WIRE_SUBJECT_PREFIXES, NULL, scheduler->text.data,
+                              scheduler->text.len) != STATUS_OK)
+            log_debug("not published", F_STR("subject", WIRE_SUBJECT_PREFIXES));
+    }
 }
 
 void scheduler_turn(struct scheduler *scheduler, int64_t now_ms) {

@@ -2,10 +2,10 @@
  *
  * One turn: end what is cancelled or too late, give free slots to waiting jobs in the order of the queue, run
  * one engine step over all slots (batch_plan), turn its tokens into events, publish. In a KV cache that all
- * slots share a job gets a slot when there will be cells for it (rooms.c), and when there are none after all
- * one job is parked in memory until there are. Everything here belongs
- * to the engine thread; other threads read `struct runner_stats`. Flags of jobs in slots are looked at in
- * every turn, those of jobs that wait only when scheduler_look_at says so: nothing searches the queue.
+ * slots share a job gets a slot when there will be cells for it (kv_admission.c), and when there are none
+ * after all one job is parked in memory until there are. Everything here belongs to the engine thread; other
+ * threads read `struct runner_stats`. Flags of jobs in slots are looked at in every turn, those of jobs that
+ * wait only when scheduler_look_at says so: nothing searches the queue.
  *
  * Every job that is added comes out through `done` exactly once, after its last event was published or, when
  * the link is down, was lost: nothing runs on for a controller that cannot be reached. */
@@ -123,7 +123,7 @@ void scheduler_turn(struct scheduler *scheduler, int64_t now_ms);
 /* During engine_step, on its thread: whether nobody waits any more for most of what is being computed. */
 bool scheduler_should_abort(const struct scheduler *scheduler);
 
-/* Between scheduler.c, step.c and rooms.c. */
+/* Between scheduler.c, step.c and kv_admission.c. */
 
 static inline int32_t scheduler_held(const struct scheduler *scheduler, const struct slot *slot) {
     return scheduler->cache.slots[slot - scheduler->slots].count;
@@ -132,6 +132,8 @@ static inline int32_t scheduler_held(const struct scheduler *scheduler, const st
 void scheduler_emit(struct scheduler *scheduler, const struct job *job, struct wire_event event);
 /* The job has no slot and is not in the queue any more: it goes out at the end of the turn. */
 void scheduler_end_job(struct scheduler *scheduler, struct job *job, enum job_end end);
+/* Takes the job out of the slot. `keep`: what it has computed may be of use for others. */
+void scheduler_free_slot(struct scheduler *scheduler, struct slot *slot, bool keep);
 /* The slot's job is over and its last event, if any, is added: frees the slot. */
 void scheduler_end_slot(struct scheduler *scheduler, struct slot *slot, enum job_end end);
 void scheduler_emit_failed(struct scheduler *scheduler, const struct job *job, const struct error *error);
@@ -147,11 +149,12 @@ void scheduler_step(struct scheduler *scheduler);
 /* Will there be cells for the job, which is not in a slot, until it is over? */
 bool scheduler_has_room(const struct scheduler *scheduler, const struct job *job,
                         const struct kv_place *place);
-/* The most tokens that the next step can take; at least one for each slot that decodes, for which jobs may
- * have been parked. 0: the only job there is cannot go on. */
+/* Looks at all slots (views) and tells the most tokens that the next step can take: at least one for each
+ * slot that decodes, for which jobs may have made way. 0: there is no job any more. */
 int32_t scheduler_step_budget(struct scheduler *scheduler);
-/* Takes the youngest job of the lowest level out of its slot, unless it is the only one. */
-bool scheduler_park_one(struct scheduler *scheduler);
+/* The cache is full: the youngest job of the lowest level in a slot, there being one, is parked, or handed
+ * back if it is the only one or there is no memory for it. */
+void scheduler_make_way(struct scheduler *scheduler);
 /* Ends parked jobs that are over; gives slots to others as far as there is room. true: none is left. */
 bool scheduler_resume_parked(struct scheduler *scheduler);
 /* Ends the parked job without an event. */

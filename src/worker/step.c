@@ -47,7 +47,6 @@ static const struct job *find_heavy(const struct scheduler *scheduler, size_t co
 }
 
 static size_t make_items(struct scheduler *scheduler, int32_t budget) {
-    scheduler_look(scheduler);
     size_t count = batch_plan(scheduler->views, (size_t)scheduler->info.slots, budget, scheduler->plan);
     for (size_t i = 0; i < count; i++)
         scheduler->items[i] = item_of(scheduler, &scheduler->plan[i]);
@@ -187,19 +186,10 @@ static void step_one_by_one(struct scheduler *scheduler, size_t count) {
     }
 }
 
-static void hand_back_the_last(struct scheduler *scheduler) {
-    struct slot *slot = scheduler->slots;
-    while (!slot->job)
-        slot++;
-    fail(scheduler, slot, STATUS_WORKER_OVERLOADED, "the KV cache is full");
-}
-
 void scheduler_step(struct scheduler *scheduler) {
     int32_t budget = scheduler_step_budget(scheduler);
-    if (budget == 0) {
-        hand_back_the_last(scheduler);
+    if (budget == 0)
         return;
-    }
     size_t count = make_items(scheduler, budget);
     struct error error;
     enum status status = run_step(scheduler, scheduler->items, count, &error);
@@ -207,8 +197,7 @@ void scheduler_step(struct scheduler *scheduler) {
         for (size_t i = 0; i < count; i++)
             apply_item(scheduler, &scheduler->items[i]);
     } else if (status == STATUS_WORKER_OVERLOADED) { /* there are fewer cells than we had counted */
-        if (!scheduler_park_one(scheduler))
-            hand_back_the_last(scheduler);
+        scheduler_make_way(scheduler);
     } else if (status != STATUS_CANCELLED) { /* the next turn ends the job for whose sake it was aborted */
         step_one_by_one(scheduler, count);
     }

@@ -179,12 +179,22 @@ static bool rewrite_found(const char *data, size_t len, struct buf *out, struct 
     return ok;
 }
 
+static bool rewrite_prefixes(const char *data, size_t len, struct buf *out, struct error *error) {
+    struct wire_prefixes prefixes;
+    bool ok = wire_read_prefixes(data, len, &prefixes, error) == STATUS_OK;
+    const struct prefix_news news = {prefixes.held, prefixes.held_count, prefixes.gone, prefixes.gone_count};
+    if (ok)
+        wire_write_prefixes(out, prefixes.worker_id, prefixes.incarnation, &news);
+    wire_prefixes_release(&prefixes);
+    return ok;
+}
+
 enum { REWRITERS = 16 };
 static rewrite_fn *const rewriters[REWRITERS] = {
     rewrite_job,        rewrite_cancel,           rewrite_control,  rewrite_events,
     rewrite_info,       rewrite_deregister,       rewrite_subject,  rewrite_discover,
     rewrite_controller, rewrite_breakers,         rewrite_sessions, rewrite_lookup,
-    rewrite_found,      rewrite_events_both_ways, rewrite_breakers, rewrite_sessions};
+    rewrite_found,      rewrite_events_both_ways, rewrite_prefixes, rewrite_sessions};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size == 0)

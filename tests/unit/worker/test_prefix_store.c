@@ -15,7 +15,7 @@ static struct prefix_report report;
 
 static int setup(void **state) {
     (void)state;
-    prefix_report_init(&report);
+    assert_true(prefix_report_init(&report, 16));
     prefix_store_init(&store, 4 * (STATE_BYTES + 200), &report);
     return 0;
 }
@@ -23,7 +23,9 @@ static int setup(void **state) {
 static int teardown(void **state) {
     (void)state;
     prefix_store_release(&store);
-    assert_int_equal(report.held.count, 0);
+    struct prefix_news news;
+    assert_false(prefix_report_take(&report, &news)); /* nobody was told, and all is gone again */
+    assert_int_equal(report.blocks.count, 0);
     prefix_report_release(&report);
     return 0;
 }

@@ -11,7 +11,7 @@
 
 #include "runner_rig.h"
 
-enum { LONG = 200 };
+enum { LONG = 200, SHORTER = 10, LONGER = 4 };
 
 static const char *long_text(int index, char *out, size_t cap) {
     int len = snprintf(out, cap, "number %d: ", index);
@@ -164,79 +164,72 @@ static void a_cache_far_too_small_slows_jobs_and_harms_none(void **state) {
     run_too_many(150, 60);
 }
 
-static void jobs_that_are_longer_than_forecast_are_parked_and_go_on(void **state) {
-    (void)state;
+/* Replies were short so far, and now four long ones begin at once in a cache that holds two. */
+static void run_longer_than_forecast(struct expected expected[LONGER]) {
+    char text[32];
     shared_cache(220);
-    for (int i = 0; i < 10; i++) { /* teach it that replies are short */
-        char text[32];
+    for (int i = 0; i < SHORTER; i++) {
         snprintf(text, sizeof text, "short %d [reply 2]", i);
         submit_text(i, text);
         wait_done(i + 1);
     }
-    struct expected expected[4];
-    for (int i = 0; i < 4; i++) {
-        char text[32];
+    gate_close();
+    for (int i = 0; i < LONGER; i++) {
         snprintf(text, sizeof text, "long %d [reply 100]", i);
-        struct wire_job wire = harness_job(10 + i, text);
+        struct wire_job wire = harness_job(SHORTER + i, text);
         expected[i] = expect(&wire);
         submit(&wire);
     }
-    wait_done(14);
-    for (int i = 0; i < 4; i++)
-        assert_seen(10 + i, &expected[i]);
-    assert_true(load_now().parks > 0);
-    assert_int_equal(load_now().handed_back, 0);
+    step_until_starts(SHORTER + LONGER);
+    gate_open();
+    wait_done(SHORTER + LONGER);
+}
+
+/* Each has its right text, or was handed back with a reason; returns how many were. */
+static int64_t count_handed_back(struct expected expected[LONGER]) {
+    int64_t handed_back = 0;
+    for (int i = 0; i < LONGER; i++) {
+        const struct seen *seen = &t.harness.seen[SHORTER + i];
+        if (seen->status == STATUS_OK) {
+            assert_seen(SHORTER + i, &expected[i]);
+            continue;
+        }
+        assert_int_equal(seen->status, STATUS_WORKER_OVERLOADED);
+        assert_non_null(strstr(seen->message, "220 tokens is full"));
+        buf_release(&expected[i].text);
+        handed_back++;
+    }
+    /* The oldest is never the one that makes way. */
+    assert_int_equal(t.harness.seen[SHORTER].status, STATUS_OK);
+    assert_int_equal(load_now().handed_back, handed_back);
     assert_int_equal(load_now().parked, 0);
+    return handed_back;
+}
+
+static void jobs_that_are_longer_than_forecast_are_parked_and_go_on(void **state) {
+    (void)state;
+    struct expected expected[LONGER];
+    run_longer_than_forecast(expected);
+    assert_int_equal(count_handed_back(expected), 0);
+    assert_true(load_now().parks > 0);
 }
 
 static void without_memory_to_park_in_jobs_are_handed_back(void **state) {
     (void)state;
+    struct expected expected[LONGER];
     t.harness.config.worker.prefix_cache_memory_mb = 0;
-    shared_cache(220);
-    for (int i = 0; i < 10; i++) {
-        char text[32];
-        snprintf(text, sizeof text, "short %d [reply 2]", i);
-        submit_text(i, text);
-        wait_done(i + 1);
-    }
-    for (int i = 0; i < 4; i++) {
-        char text[32];
-        snprintf(text, sizeof text, "long %d [reply 100]", i);
-        submit_text(10 + i, text);
-    }
-    wait_done(14);
-    int finished = 0;
-    for (int i = 10; i < 14; i++) {
-        finished += t.harness.seen[i].status == STATUS_OK;
-        assert_true(t.harness.seen[i].status == STATUS_OK ||
-                    t.harness.seen[i].status == STATUS_WORKER_OVERLOADED);
-        if (t.harness.seen[i].status == STATUS_WORKER_OVERLOADED)
-            assert_non_null(strstr(t.harness.seen[i].message, "220 tokens is full"));
-    }
-    assert_true(finished >= 1); /* the oldest is never the one that gives way */
-    assert_int_equal(t.harness.seen[10].status, STATUS_OK);
-    assert_int_equal(load_now().handed_back, 4 - finished);
+    run_longer_than_forecast(expected);
+    assert_true(count_handed_back(expected) > 0);
+    assert_int_equal(load_now().parks, 0);
 }
 
 static void who_is_parked_for_too_long_is_handed_back(void **state) {
     (void)state;
+    struct expected expected[LONGER];
     t.harness.config.worker.park_max_ms = 0;
-    shared_cache(220);
-    for (int i = 0; i < 10; i++) {
-        char text[32];
-        snprintf(text, sizeof text, "short %d [reply 2]", i);
-        submit_text(i, text);
-        wait_done(i + 1);
-    }
-    for (int i = 0; i < 4; i++) {
-        char text[32];
-        snprintf(text, sizeof text, "long %d [reply 100]", i);
-        submit_text(10 + i, text);
-    }
-    wait_done(14);
-    assert_true(load_now().handed_back > 0);
-    assert_int_equal(load_now().parked, 0);
-    assert_int_equal(t.harness.seen[10].status, STATUS_OK);
+    run_longer_than_forecast(expected);
+    assert_true(count_handed_back(expected) > 0);
+    assert_true(load_now().parks > 0);
 }
 
 static void a_cancel_stops_the_prefill_in_the_middle_of_its_step(void **state) {

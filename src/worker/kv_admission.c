@@ -1,4 +1,4 @@
-/* Cells of a shared KV cache: who gets in, and who must step back when they run out. */
+/* Admission to a KV cache that all slots share: who gets in, and who must make way when it runs full. */
 #include <assert.h>
 
 #include "base/log.h"
@@ -40,25 +40,30 @@ bool scheduler_has_room(const struct scheduler *scheduler, const struct job *job
                 cells_wanted(scheduler, job) - kv_cache_shared_with_busy(&scheduler->cache, place));
 }
 
-int32_t scheduler_step_budget(struct scheduler *scheduler) {
-    if (!scheduler->info.cache_is_shared)
-        return scheduler->info.batch_tokens;
-    for (;;) {
-        int64_t decoding = 0, wanted = 0;
-        scheduler_look(scheduler);
-        for (int32_t i = 0; i < scheduler->info.slots; i++) {
-            const struct slot_view *view = &scheduler->views[i];
-            decoding += view->phase == SLOT_DECODE;
-            wanted += view->phase == SLOT_FREE ? 0 : view->prompt_left;
-        }
-        if (wanted > scheduler->info.batch_tokens)
-            wanted = scheduler->info.batch_tokens;
-        int64_t free_cells = kv_cache_reclaim(&scheduler->cache, wanted);
-        if (free_cells >= (decoding > 0 ? decoding : 1))
-            return (int32_t)(free_cells < wanted ? free_cells : wanted);
-        if (!scheduler_park_one(scheduler))
-            return 0;
+/* Tokens that the next step could compute, and those that it must have cells for: one for each that decodes.
+ */
+static int64_t tokens_wanted(struct scheduler *scheduler, int64_t *needed) {
+    int64_t decoding = 0, wanted = 0;
+    scheduler_look(scheduler);
+    for (int32_t i = 0; i < scheduler->info.slots; i++) {
+        const struct slot_view *view = &scheduler->views[i];
+        decoding += view->phase == SLOT_DECODE;
+        wanted += view->phase == SLOT_FREE ? 0 : view->prompt_left;
     }
+    *needed = decoding > 0 ? decoding : 1;
+    return wanted < scheduler->info.batch_tokens ? wanted : scheduler->info.batch_tokens;
+}
+
+int32_t scheduler_step_budget(struct scheduler *scheduler) {
+    int64_t needed, wanted = tokens_wanted(scheduler, &needed);
+    while (scheduler->info.cache_is_shared && scheduler->active > 0) {
+        int64_t free_cells = kv_cache_reclaim(&scheduler->cache, wanted);
+        if (free_cells >= needed)
+            return (int32_t)(free_cells < wanted ? free_cells : wanted);
+        scheduler_make_way(scheduler);
+        wanted = tokens_wanted(scheduler, &needed);
+    }
+    return (int32_t)wanted;
 }
 
 /* The one that a running job of this level and age has to make way for; the other way round it does not. */
@@ -68,9 +73,10 @@ static bool goes_before(const struct slot *a, const struct slot *b) {
     return a->started < b->started;
 }
 
+/* There is a job in a slot. */
 static struct slot *find_victim(struct scheduler *scheduler) {
     struct slot *victim = NULL;
-    for (int32_t i = 0; scheduler->active > 1 && i < scheduler->info.slots; i++) {
+    for (int32_t i = 0; i < scheduler->info.slots; i++) {
         struct slot *slot = &scheduler->slots[i];
         if (slot->job && (!victim || goes_before(victim, slot)))
             victim = slot;
@@ -85,28 +91,29 @@ static void hand_back(struct scheduler *scheduler, struct job *job, const char *
               (long long)scheduler->info.cache_tokens, why, job_reply_tokens(job));
 }
 
-bool scheduler_park_one(struct scheduler *scheduler) {
+static void hand_back_slot(struct scheduler *scheduler, struct slot *slot, const char *why) {
+    struct error error;
+    hand_back(scheduler, slot->job, why, &error);
+    scheduler_fail_slot(scheduler, slot, &error);
+}
+
+void scheduler_make_way(struct scheduler *scheduler) {
     struct slot *slot = find_victim(scheduler);
-    if (!slot)
-        return false;
     int32_t index = (int32_t)(slot - scheduler->slots);
     struct parked_job parked = {.slot = *slot, .since_ms = scheduler->now_ms};
-    if (!kv_cache_park(&scheduler->cache, index, &parked.kv)) {
-        struct error error;
-        hand_back(scheduler, slot->job, "there is no memory to park the job in", &error);
-        scheduler_fail_slot(scheduler, slot, &error);
-        return true;
+    if (scheduler->active == 1) {
+        hand_back_slot(scheduler, slot, "the job is alone in it");
+        return;
     }
-    engine_slot_stop(scheduler->env.engine, index);
-    kv_cache_drop(&scheduler->cache, index);
-    *slot = (struct slot){0};
-    scheduler->active--;
-    STAT_SET(scheduler->env.stats->running, scheduler->active);
+    if (!kv_cache_park(&scheduler->cache, index, &parked.kv)) {
+        hand_back_slot(scheduler, slot, "there is no memory to park the job in");
+        return;
+    }
+    scheduler_free_slot(scheduler, slot, false);
     STAT_ADD(scheduler->env.stats->parks, 1);
     scheduler->parked[scheduler->parked_count++] = parked;
     log_debug("job is parked, the KV cache is full", F_STR("job", parked.slot.job->key),
               F_INT("tokens", parked.kv.count));
-    return true;
 }
 
 static void take_out(struct scheduler *scheduler, int32_t index) {
