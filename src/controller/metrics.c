@@ -180,188 +180,6 @@ static void expose_latencies(struct buf *out, const struct controller_stats *sta
                        "From the arrival of a request until its end, whatever the end.", &stats->total);
 }
 
-static void expose_worker_states(struct buf *out, const struct registry *registry) {
-    const char *name = "mlx_controller_workers";
-    prometheus_head(out, name, "gauge", "Known workers, by state.");
-    for (size_t s = 0; s < WORKER_STATE_NAMES; s++) {
-        uint64_t count = 0;
-        for (size_t i = 0; i < registry->count; i++)
-            count += strcmp(worker_state_name(registry->workers[i]), worker_state_names[s]) == 0;
-        prometheus_labelled(out, name, "state", worker_state_names[s], count);
-    }
-}
-
-static void expose_model_states(struct buf *out, const struct registry *registry) {
-    const char *name = "mlx_controller_models";
-    uint64_t counts[MODEL_STATE_COUNT] = {0};
-    for (size_t i = 0; i < registry->count; i++) {
-        const struct registry_worker *worker = registry->workers[i];
-        for (size_t m = 0; m < worker->info.model_count && worker->state != WORKER_OFFLINE; m++)
-            counts[worker->info.models[m].state]++;
-    }
-    prometheus_head(out, name, "gauge", "Models of workers that are not offline, by state.");
-    for (int state = 0; state < MODEL_STATE_COUNT; state++)
-        prometheus_labelled(out, name, "state", model_state_name((enum model_state)state), counts[state]);
-}
-
-static uint64_t leases_of(const struct registry_worker *worker) {
-    return (uint64_t)worker->gauge->leases;
-}
-static uint64_t sent_to(const struct registry_worker *worker) {
-    return worker->jobs_sent;
-}
-static uint64_t failed_on(const struct registry_worker *worker) {
-    return worker->jobs_failed;
-}
-
-static uint64_t breaker_state_of(const struct registry_worker *worker) {
-    return worker->breaker.state;
-}
-static uint64_t breaker_opened_of(const struct registry_worker *worker) {
-    return worker->breaker.opened;
-}
-
-static uint64_t queued_on(const struct registry_worker *worker) {
-    return (uint64_t)worker->info.load.queued;
-}
-static uint64_t rejected_by(const struct registry_worker *worker) {
-    return (uint64_t)worker->info.load.queue.rejected;
-}
-static uint64_t evicted_by(const struct registry_worker *worker) {
-    return (uint64_t)worker->info.load.queue.evicted;
-}
-static uint64_t expired_on(const struct registry_worker *worker) {
-    return (uint64_t)worker->info.load.queue.expired;
-}
-
-static uint64_t cached_tokens_of(const struct registry_worker *worker) {
-    return worker->info.load.cached_tokens;
-}
-static uint64_t cache_bytes_of(const struct registry_worker *worker) {
-    return (uint64_t)worker->info.load.cache_bytes;
-}
-static uint64_t parked_on(const struct registry_worker *worker) {
-    return (uint64_t)worker->info.load.parked;
-}
-static uint64_t handed_back_by(const struct registry_worker *worker) {
-    return worker->info.load.handed_back;
-}
-static uint64_t memory_level_of(const struct registry_worker *worker) {
-    return worker->info.resources.level;
-}
-static uint64_t memory_used_by(const struct registry_worker *worker) {
-    return (uint64_t)worker->info.resources.memory_used;
-}
-static uint64_t soft_limit_of(const struct registry_worker *worker) {
-    return (uint64_t)worker->info.resources.soft_limit;
-}
-static uint64_t hard_limit_of(const struct registry_worker *worker) {
-    return (uint64_t)worker->info.resources.hard_limit;
-}
-static uint64_t refused_by(const struct registry_worker *worker) {
-    return (uint64_t)worker->info.resources.refused;
-}
-
-static uint64_t sum_models(const struct registry_worker *worker,
-                           int64_t (*value)(const struct model_info *model)) {
-    int64_t sum = 0;
-    for (size_t i = 0; i < worker->info.model_count; i++) {
-        if (__builtin_add_overflow(sum, value(&worker->info.models[i]), &sum))
-            return INT64_MAX;
-    }
-    return (uint64_t)sum;
-}
-static int64_t loads(const struct model_info *model) {
-    return model->loads;
-}
-static int64_t unloads(const struct model_info *model) {
-    return model->unloads;
-}
-static int64_t load_failures(const struct model_info *model) {
-    return model->load_failures;
-}
-static int64_t waiting(const struct model_info *model) {
-    return model->waiting;
-}
-static uint64_t loads_of(const struct registry_worker *worker) {
-    return sum_models(worker, loads);
-}
-static uint64_t unloads_of(const struct registry_worker *worker) {
-    return sum_models(worker, unloads);
-}
-static uint64_t load_failures_of(const struct registry_worker *worker) {
-    return sum_models(worker, load_failures);
-}
-static uint64_t waiting_for_loads_of(const struct registry_worker *worker) {
-    return sum_models(worker, waiting);
-}
-static uint64_t models_bytes_of(const struct registry_worker *worker) {
-    return (uint64_t)worker->info.models_bytes;
-}
-
-static void expose_workers(struct buf *out, const struct registry *registry) {
-    static const struct {
-        const char *name, *type, *help;
-        uint64_t (*value)(const struct registry_worker *worker);
-    } metrics[] = {
-        {"mlx_controller_worker_leases", "gauge", "Jobs of this controller on the worker.", leases_of},
-        {"mlx_controller_worker_jobs_sent_total", "counter", "Jobs sent to the worker.", sent_to},
-        {"mlx_controller_worker_jobs_failed_total", "counter", "Jobs that failed through the worker's fault.",
-         failed_on},
-        {"mlx_controller_worker_breaker_state", "gauge",
-         "0 closed, 1 open, 2 half open, 3 forced open, 4 forced closed.", breaker_state_of},
-        {"mlx_controller_worker_breaker_opened_total", "counter",
-         "Times the worker's circuit breaker opened.", breaker_opened_of},
-        {"mlx_controller_worker_queued_jobs", "gauge",
-         "Jobs of all controllers that wait for a slot of the worker.", queued_on},
-        {"mlx_controller_worker_queue_rejected_total", "counter",
-         "Jobs of all controllers that the worker refused because its queue was full.", rejected_by},
-        {"mlx_controller_worker_queue_evicted_total", "counter",
-         "Jobs of all controllers that gave way in its full queue to others of higher priority.", evicted_by},
-        {"mlx_controller_worker_queue_expired_total", "counter",
-         "Jobs of all controllers whose time was over while they waited in its queue.", expired_on},
-        {"mlx_controller_worker_model_loads_total", "counter", "Models that the worker has loaded.",
-         loads_of},
-        {"mlx_controller_worker_model_unloads_total", "counter",
-         "Models that it has unloaded, to make room or because memory was short.", unloads_of},
-        {"mlx_controller_worker_model_load_failures_total", "counter", "Models that it could not load.",
-         load_failures_of},
-        {"mlx_controller_worker_load_waiting_jobs", "gauge", "Jobs that wait for a model to be loaded.",
-         waiting_for_loads_of},
-        {"mlx_controller_worker_models_bytes", "gauge",
-         "Memory of its loaded models, as their files tell it.", models_bytes_of},
-        {"mlx_controller_worker_cached_tokens_total", "counter",
-         "Tokens of prompts that were computed before and needed not be again.", cached_tokens_of},
-        {"mlx_controller_worker_cache_bytes", "gauge",
-         "The worker's memory for sequences outside of its slots.", cache_bytes_of},
-        {"mlx_controller_worker_parked_jobs", "gauge",
-         "Jobs of all controllers in the worker's memory because its KV cache is full.", parked_on},
-        {"mlx_controller_worker_handed_back_total", "counter",
-         "Jobs of all controllers given back because its KV cache was full.", handed_back_by},
-        {"mlx_controller_worker_memory_level", "gauge",
-         "How short of memory the worker is: 0 not, 1 refuses jobs of low priority, 2 refuses all.",
-         memory_level_of},
-        {"mlx_controller_worker_memory_used_bytes", "gauge",
-         "What is nearest to its limit, or over it: the worker's own memory, its control group's or the "
-         "machine's.",
-         memory_used_by},
-        {"mlx_controller_worker_memory_soft_limit_bytes", "gauge",
-         "From which on the worker refuses jobs of low priority.", soft_limit_of},
-        {"mlx_controller_worker_memory_hard_limit_bytes", "gauge",
-         "From which on the worker refuses all new jobs.", hard_limit_of},
-        {"mlx_controller_worker_memory_refused_total", "counter",
-         "Jobs of all controllers that the worker refused because it was short of memory.", refused_by},
-    };
-    expose_worker_states(out, registry);
-    expose_model_states(out, registry);
-    for (size_t m = 0; m < ARRAY_LEN(metrics) && registry->count > 0; m++) {
-        prometheus_head(out, metrics[m].name, metrics[m].type, metrics[m].help);
-        for (size_t i = 0; i < registry->count; i++)
-            prometheus_labelled(out, metrics[m].name, "worker", registry->workers[i]->info.id,
-                                metrics[m].value(registry->workers[i]));
-    }
-}
-
 static void expose_expected(struct buf *out, const struct expected *expected) {
     prometheus_gauge(out, "mlx_controller_workers_expected",
                      "Ids and patterns in cluster.discovery.expected_workers.", expected->count);
@@ -393,41 +211,6 @@ static void expose_room(struct buf *out, const struct waiting_room *room) {
                        "Requests refused because the waiting room was full.", room->stats.refused);
     prometheus_counter(out, "mlx_controller_waiting_evicted_total",
                        "Requests that gave way in it to those of higher priority.", room->stats.evicted);
-}
-
-static uint64_t model_breaker_state(const struct worker_model *model) {
-    return model->breaker.state;
-}
-static uint64_t model_breaker_opened(const struct worker_model *model) {
-    return model->breaker.opened;
-}
-static uint64_t model_leases(const struct worker_model *model) {
-    return (uint64_t)model->leases;
-}
-
-static void expose_worker_models(struct buf *out, const struct registry *registry) {
-    static const struct {
-        const char *name, *type, *help;
-        uint64_t (*value)(const struct worker_model *model);
-    } metrics[] = {
-        {"mlx_controller_model_leases", "gauge", "Jobs of this controller for the model on the worker.",
-         model_leases},
-        {"mlx_controller_model_breaker_state", "gauge",
-         "The model's own breaker on the worker: 0 closed, 1 open, 2 half open, 3 forced open, 4 forced "
-         "closed.",
-         model_breaker_state},
-        {"mlx_controller_model_breaker_opened_total", "counter",
-         "Times the model's circuit breaker on the worker opened.", model_breaker_opened},
-    };
-    for (size_t m = 0; m < ARRAY_LEN(metrics) && registry->count > 0; m++) {
-        prometheus_head(out, metrics[m].name, metrics[m].type, metrics[m].help);
-        for (size_t w = 0; w < registry->count; w++) {
-            const struct registry_worker *worker = registry->workers[w];
-            for (size_t i = 0; i < worker->info.model_count; i++)
-                prometheus_labelled2(out, metrics[m].name, "worker", worker->info.id, "model",
-                                     worker->info.models[i].name, metrics[m].value(&worker->models[i]));
-        }
-    }
 }
 
 static void expose_http(struct buf *out, const struct controller *controller) {
@@ -526,11 +309,10 @@ void metrics_api_prometheus(struct controller *controller, struct http_exchange 
                      (uint64_t)(controller->started_wall_ms / 1000));
     expose_requests(&body, controller);
     expose_latencies(&body, &controller->stats);
-    expose_workers(&body, &controller->registry);
+    worker_metrics_expose(&body, &controller->registry);
     expose_expected(&body, &controller->expected);
     expose_skills(&body, &controller->registry.skills);
     expose_room(&body, &controller->room);
-    expose_worker_models(&body, &controller->registry);
     expose_probes(&body, &controller->stats);
     expose_routing(&body, controller);
     peers_expose(&body, controller);

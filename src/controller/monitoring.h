@@ -16,3 +16,6 @@ void requests_api_list(struct controller *controller, struct http_exchange *exch
 /* metrics.c */
 void metrics_api_json(struct controller *controller, struct http_exchange *exchange, const char *rest);
 void metrics_api_prometheus(struct controller *controller, struct http_exchange *exchange, const char *rest);
+
+/* worker_metrics.c: appends metrics in Prometheus' format. */
+void worker_metrics_expose(struct buf *out, const struct registry *registry);

@@ -320,3 +320,30 @@ char *reply_text(const char *body) {
     }
     return buf_take(&out);
 }
+
+struct wanted_text {
+    struct cluster *cluster;
+    const char *path;
+    const char *text;
+};
+
+static bool is_told(void *arg) {
+    const struct wanted_text *wanted = arg;
+    struct call call = cluster_call(wanted->cluster, "GET", wanted->path, NULL);
+    bool told = call.reply && strstr(call.reply, wanted->text);
+    call_release(&call);
+    return told;
+}
+
+void cluster_wait_text(struct cluster *cluster, const char *path, const char *text, int64_t limit_ms) {
+    struct wanted_text wanted = {cluster, path, text};
+    cluster_run_until(cluster, is_told, &wanted, limit_ms);
+}
+
+void cluster_stop_idle(struct cluster *cluster) {
+    struct call call = cluster_call(cluster, "GET", "/api/cluster/status", NULL);
+    assert_int_equal(json_number(call.reply, "impossibleEvents"), 0);
+    assert_int_equal(json_number(call.reply, "active"), 0);
+    call_release(&call);
+    cluster_stop(cluster);
+}

@@ -97,3 +97,9 @@ struct call cluster_call_at(struct cluster *cluster, int port, const char *metho
 long long json_number(const char *json, const char *key);
 /* The text of a reply: message.content, or the joined deltas of a stream. Freed by the caller. */
 char *reply_text(const char *body);
+
+/* Until GET of the path, at the first controller, has the text in its reply; fails the test after limit_ms.
+ */
+void cluster_wait_text(struct cluster *cluster, const char *path, const char *text, int64_t limit_ms);
+/* Nothing is under way any more and nothing impossible has happened; then as cluster_stop. */
+void cluster_stop_idle(struct cluster *cluster);

@@ -68,30 +68,13 @@ static void start(struct cluster *cluster, struct machine *machines, size_t coun
 }
 
 static void stop(struct cluster *cluster, const struct machine *machines, size_t count) {
-    struct call call = cluster_call(cluster, "GET", "/api/cluster/status", NULL);
-    assert_int_equal(json_number(call.reply, "impossibleEvents"), 0);
-    assert_int_equal(json_number(call.reply, "active"), 0);
-    call_release(&call);
-    cluster_stop(cluster);
+    cluster_stop_idle(cluster);
     for (size_t i = 0; i < count; i++)
         drop_machine(&machines[i]);
 }
 
-struct wanted {
-    struct cluster *cluster;
-    const char *path;
-    const char *text;
-};
-static bool is_told(void *arg) {
-    const struct wanted *wanted = arg;
-    struct call call = cluster_call(wanted->cluster, "GET", wanted->path, NULL);
-    bool told = call.reply && strstr(call.reply, wanted->text);
-    call_release(&call);
-    return told;
-}
 static void wait_for(struct cluster *cluster, const char *path, const char *text) {
-    struct wanted wanted = {cluster, path, text};
-    cluster_run_until(cluster, is_told, &wanted, LIMIT_MS);
+    cluster_wait_text(cluster, path, text, LIMIT_MS);
 }
 
 /* Until the controller knows of a level by heartbeat. */

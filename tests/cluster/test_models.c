@@ -21,34 +21,13 @@ static void init(struct cluster *cluster, int64_t load_ms) {
     cluster->config.worker.fake_load_ms = load_ms;
 }
 
-static void stop(struct cluster *cluster) {
-    struct call call = cluster_call(cluster, "GET", "/api/cluster/status", NULL);
-    assert_int_equal(json_number(call.reply, "impossibleEvents"), 0);
-    assert_int_equal(json_number(call.reply, "active"), 0);
-    call_release(&call);
-    cluster_stop(cluster);
-}
-
 static void begin(struct call *call, struct cluster *cluster) {
     *call = (struct call){.leave_after_bytes = 0};
     call_begin(call, cluster, "POST", "/v1/chat/completions", CHAT);
 }
 
-struct wanted {
-    struct cluster *cluster;
-    const char *path;
-    const char *text;
-};
-static bool is_told(void *arg) {
-    const struct wanted *wanted = arg;
-    struct call call = cluster_call(wanted->cluster, "GET", wanted->path, NULL);
-    bool told = call.reply && strstr(call.reply, wanted->text);
-    call_release(&call);
-    return told;
-}
 static void wait_for(struct cluster *cluster, const char *path, const char *text) {
-    struct wanted wanted = {cluster, path, text};
-    cluster_run_until(cluster, is_told, &wanted, LIMIT_MS);
+    cluster_wait_text(cluster, path, text, LIMIT_MS);
 }
 
 static long long number(struct cluster *cluster, const char *path, const char *key) {
@@ -85,7 +64,7 @@ static void requests_for_an_unloaded_model_make_one_worker_load_it_and_wait(void
     struct call metrics = cluster_call(&cluster, "GET", "/metrics", NULL);
     exposition_check(metrics.reply);
     call_release(&metrics);
-    stop(&cluster);
+    cluster_stop_idle(&cluster);
 }
 
 static void the_deadline_of_a_request_ends_its_wait_and_not_the_load(void **state) {
@@ -101,7 +80,7 @@ static void the_deadline_of_a_request_ends_its_wait_and_not_the_load(void **stat
     call = cluster_call(&cluster, "POST", "/v1/chat/completions", CHAT);
     assert_int_equal(call.status, 200);
     call_release(&call);
-    stop(&cluster);
+    cluster_stop_idle(&cluster);
 }
 
 static void a_worker_that_dies_while_it_loads_is_replaced_by_another_one(void **state) {
@@ -119,7 +98,7 @@ static void a_worker_that_dies_while_it_loads_is_replaced_by_another_one(void **
     assert_int_equal(call.status, 200);
     call_release(&call);
     assert_int_equal(number(&cluster, "/api/cluster/workers/worker-2", "loads"), 1);
-    stop(&cluster);
+    cluster_stop_idle(&cluster);
 }
 
 static void a_draining_worker_hands_back_what_waits_for_its_load(void **state) {
@@ -141,7 +120,7 @@ static void a_draining_worker_hands_back_what_waits_for_its_load(void **state) {
     struct call list = cluster_call(&cluster, "GET", "/api/controller/requests?limit=1", NULL);
     assert_non_null(strstr(list.reply, "{\"worker\":\"worker-1\",\"code\":\"WORKER_DRAINING\""));
     call_release(&list);
-    stop(&cluster);
+    cluster_stop_idle(&cluster);
 }
 
 static void where_nothing_is_loaded_on_demand_the_client_is_told_at_once(void **state) {
@@ -155,7 +134,7 @@ static void where_nothing_is_loaded_on_demand_the_client_is_told_at_once(void **
     assert_non_null(strstr(call.reply, "MODEL_NOT_LOADED"));
     assert_non_null(strstr(call.reply, "1 have it unloaded and load none on demand"));
     call_release(&call);
-    stop(&cluster);
+    cluster_stop_idle(&cluster);
 }
 
 int main(void) {

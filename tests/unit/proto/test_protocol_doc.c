@@ -18,6 +18,13 @@ static bool read_info(const char *data, size_t len, struct error *error) {
            info.hardware.gpu_count == 1 && info.skill_count == 1;
 }
 
+static bool read_prefixes(const char *data, size_t len, struct error *error) {
+    struct wire_prefixes prefixes;
+    bool ok = wire_read_prefixes(data, len, &prefixes, error) == STATUS_OK && prefixes.held_count == 1;
+    wire_prefixes_release(&prefixes);
+    return ok;
+}
+
 static bool read_deregister(const char *data, size_t len, struct error *error) {
     struct wire_deregister deregister;
     return wire_read_deregister(data, len, &deregister, error) == STATUS_OK;
@@ -94,9 +101,9 @@ static bool read_events(const char *data, size_t len, struct error *error) {
 }
 
 typedef bool read_fn(const char *data, size_t len, struct error *error);
-static read_fn *const readers[] = {read_info,     read_deregister, read_discover, read_controller,
-                                   read_job,      read_cancel,     read_control,  read_events,
-                                   read_breakers, read_sessions,   read_lookup,   read_found};
+static read_fn *const readers[] = {
+    read_info,    read_prefixes, read_deregister, read_discover, read_controller, read_job,  read_cancel,
+    read_control, read_events,   read_breakers,   read_sessions, read_lookup,     read_found};
 
 static const char *load_document(void) {
     static char text[1 << 16];
