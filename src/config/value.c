@@ -364,7 +364,7 @@ bool option_store(const struct option *option, struct config *config, const char
 static_assert(sizeof(enum nats_mode) == sizeof(int) && sizeof(enum engine_kind) == sizeof(int) &&
                   sizeof(enum cache_kind) == sizeof(int) && sizeof(enum split_kind) == sizeof(int) &&
                   sizeof(enum flash_kind) == sizeof(int) && sizeof(enum load_mode_kind) == sizeof(int) &&
-                  sizeof(enum model_check_kind) == sizeof(int),
+                  sizeof(enum model_check_kind) == sizeof(int) && sizeof(enum register_when) == sizeof(int),
               "option_store copies an int");
 
 const char *option_value(const struct option *option, const struct config *config, char *scratch) {

@@ -108,6 +108,8 @@ static bool has_nothing_of_ours(const struct controller *controller, const struc
     for (size_t i = 0; i < info->client_count; i++)
         if (strcmp(info->clients[i].controller_id, controller->id) == 0)
             return info->clients[i].jobs == 0;
+    if (info->client_count == WORKER_CLIENTS_MAX)
+        return false; /* of more controllers the rest is left out */
     return info->client_count > 0 || info->load.running + info->load.queued == 0;
 }
 

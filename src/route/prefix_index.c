@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "proto/chat.h"
 
 enum {
@@ -11,8 +12,8 @@ enum {
     BYTES_PER_TOKEN = 3, /* of JSON, about */
 };
 
-bool prefix_index_init(struct prefix_index *index, size_t max_bytes) {
-    *index = (struct prefix_index){.max_bytes = max_bytes, .bucket_count = BUCKETS_MIN};
+bool prefix_index_init(struct prefix_index *index, size_t max_bytes, uint64_t seed) {
+    *index = (struct prefix_index){.seed = seed, .max_bytes = max_bytes, .bucket_count = BUCKETS_MIN};
     TAILQ_INIT(&index->by_use);
     index->buckets = calloc(index->bucket_count, sizeof(*index->buckets));
     index->bytes = index->bucket_count * sizeof(*index->buckets);
@@ -42,7 +43,7 @@ void prefix_index_release(struct prefix_index *index) {
 /* The table. */
 
 static struct prefix_block **bucket_of(const struct prefix_index *index, uint64_t hash) {
-    return &index->buckets[hash & (index->bucket_count - 1)];
+    return &index->buckets[rng_mix(index->seed, hash) & (index->bucket_count - 1)];
 }
 
 static struct prefix_block *find(const struct prefix_index *index, uint64_t hash) {

@@ -41,6 +41,7 @@ struct prefix_seat {
 };
 
 struct prefix_index {
+    uint64_t seed; /* of the buckets, so that clients cannot choose what falls into one */
     size_t max_bytes;
     size_t bytes;                    /* of blocks, holders and buckets */
     size_t count;                    /* blocks */
@@ -58,7 +59,7 @@ struct prefix_text {
 };
 
 /* false when memory is out. */
-MUST_USE bool prefix_index_init(struct prefix_index *index, size_t max_bytes);
+MUST_USE bool prefix_index_init(struct prefix_index *index, size_t max_bytes, uint64_t seed);
 void prefix_index_release(struct prefix_index *index);
 
 /* The known blocks of the text from its beginning on, into `found`; returns how many. They stay valid until

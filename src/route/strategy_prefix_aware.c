@@ -22,7 +22,7 @@ struct prefix_aware {
 
 static bool start(struct balancer *balancer) {
     struct prefix_aware *state = calloc(1, sizeof(*state));
-    if (state && !prefix_index_init(&state->index, INDEX_BYTES_MAX)) {
+    if (state && !prefix_index_init(&state->index, INDEX_BYTES_MAX, rng_next(&balancer->rng))) {
         free(state);
         state = NULL;
     }

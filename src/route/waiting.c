@@ -111,11 +111,29 @@ void waiting_make_picky(struct waiter *waiter) {
     waiter->picky = true;
 }
 
+/* The first of each class is its oldest. */
+static struct waiter *oldest_of(struct waiter *const *firsts) {
+    struct waiter *oldest = NULL;
+    for (int c = 0; c < CHAT_PRIORITY_COUNT; c++)
+        if (firsts[c] && (!oldest || firsts[c]->since_ms < oldest->since_ms))
+            oldest = firsts[c];
+    return oldest;
+}
+
+static struct waiter *oldest_in(const struct waiting_line *line) {
+    struct waiter *firsts[CHAT_PRIORITY_COUNT];
+    for (int c = 0; c < CHAT_PRIORITY_COUNT; c++)
+        firsts[c] = TAILQ_FIRST(&line->classes[c]);
+    return oldest_of(firsts);
+}
+
 void waiting_leave(struct waiting_room *room, struct waiter *waiter) {
     struct waiting_line *line = waiter->line;
     enum chat_priority class = waiter->priority;
     if (!line)
         return;
+    if (waiter == oldest_in(line))
+        line->overtaken = 0; /* the others have not overtaken who is the oldest now */
     waiter->line = NULL;
     TAILQ_REMOVE(&line->classes[class], waiter, in_line);
     TAILQ_REMOVE(&room->classes[class], waiter, in_class);
@@ -137,22 +155,6 @@ size_t waiting_count(const struct waiting_room *room, const char *model) {
 static int64_t rank(const struct waiting_room *room, const struct waiter *waiter, int64_t now_ms) {
     int64_t waited_ms = now_ms > waiter->since_ms ? now_ms - waiter->since_ms : 0;
     return (int64_t)waiter->priority - waited_ms / room->config.aging_ms;
-}
-
-/* The first of each class is its oldest. */
-static struct waiter *oldest_of(struct waiter *const *firsts) {
-    struct waiter *oldest = NULL;
-    for (int c = 0; c < CHAT_PRIORITY_COUNT; c++)
-        if (firsts[c] && (!oldest || firsts[c]->since_ms < oldest->since_ms))
-            oldest = firsts[c];
-    return oldest;
-}
-
-static struct waiter *oldest_in(const struct waiting_line *line) {
-    struct waiter *firsts[CHAT_PRIORITY_COUNT];
-    for (int c = 0; c < CHAT_PRIORITY_COUNT; c++)
-        firsts[c] = TAILQ_FIRST(&line->classes[c]);
-    return oldest_of(firsts);
 }
 
 static bool is_oldests_turn(const struct waiting_line *line) {

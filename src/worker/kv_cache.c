@@ -152,8 +152,9 @@ static bool is_elsewhere(struct kv_cache *cache, int32_t slot) {
 static void save(struct kv_cache *cache, int32_t slot, int32_t kept) {
     struct kv_slot *own = &cache->slots[slot];
     struct engine_state state;
-    if (!cache->config.reuse || cache->config.memory_bytes_max == 0 || own->count - kept < COPY_LEAST ||
-        is_elsewhere(cache, slot) || !engine_slot_save(cache->engine, slot, &state))
+    if (!cache->config.reuse || cache->config.memory_bytes_max == 0 || cache->store.closed ||
+        own->count - kept < COPY_LEAST || is_elsewhere(cache, slot) ||
+        !engine_slot_save(cache->engine, slot, &state))
         return;
     struct prefix_blocks *blocks = prefix_blocks_copy(own->blocks);
     prefix_report_hold(&cache->report, blocks);
@@ -266,6 +267,14 @@ int32_t kv_cache_shared_with_busy(const struct kv_cache *cache, const struct kv_
     int32_t from = place->source == KV_SOURCE_SLOT ? place->from : place->slot;
     int32_t shared = cache->busy[from] ? place->held : cells_shared(&cache->cells, from, cache->busy);
     return shared < place->held ? shared : place->held;
+}
+
+void kv_cache_clear(struct kv_cache *cache) {
+    for (int32_t i = 0; i < cache->info.slots; i++) {
+        if (!cache->busy[i])
+            empty(cache, i);
+    }
+    prefix_store_clear(&cache->store);
 }
 
 static int32_t find_longest_unused(const struct kv_cache *cache) {

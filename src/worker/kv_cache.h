@@ -83,6 +83,9 @@ void kv_cache_leave(struct kv_cache *cache, int32_t slot);
 /* As kv_cache_leave, but what it holds is not to be used again, and the tokens stay the caller's. */
 void kv_cache_drop(struct kv_cache *cache, int32_t slot);
 
+/* Forgets what free slots and memory hold; parked sequences stay. */
+void kv_cache_clear(struct kv_cache *cache);
+
 /* Cells in use, and those of them that running slots use. */
 int64_t kv_cache_cells(const struct kv_cache *cache);
 int64_t kv_cache_busy_cells(const struct kv_cache *cache);

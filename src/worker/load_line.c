@@ -48,9 +48,7 @@ void load_line_remove(struct load_line *line, struct job *job) {
 }
 
 struct job *load_line_take(struct load_line *line, int64_t now_ms) {
-    struct job *job = leave(line, job_of(queue_pop(&line->queue, now_ms)));
-    line->handed_on += job != NULL;
-    return job;
+    return leave(line, job_of(queue_pop(&line->queue, now_ms)));
 }
 
 struct job *load_line_take_expired(struct load_line *line, int64_t now_ms) {

@@ -93,6 +93,10 @@ static bool is_there_for_ever(const struct model_entry *entry) {
     return stays(entry) && entry->pinned;
 }
 
+int64_t model_table_pinned_bytes(const struct model_table *table) {
+    return sum_bytes(table, is_there_for_ever);
+}
+
 static bool fits_beside(const struct model_table *table, const struct model_entry *entry, entry_fn *others) {
     return table->config.bytes_max == 0 ||
            add_bytes(sum_bytes(table, others), entry->bytes) <= table->config.bytes_max;

@@ -113,13 +113,15 @@ static void add_configured(struct models *models, const struct config_model *con
     struct config_model source = {
         .name = strdup(configured->name), .path = strdup(configured->path), .found = configured->found};
     struct model_facts facts;
+    struct model_stamp stamp; /* first, so that a file that is replaced meanwhile counts as changed */
     struct error error;
+    model_stamp_read(configured->path, &stamp);
     if (model_facts_read(models_config(models), configured->path, &facts, &error) != STATUS_OK)
         log_warn("the header of a model cannot be read", F_STR("model", configured->name),
                  F_STR("reason", error.message));
     struct model *model = models_add(models, &source, &facts);
     if (model)
-        model_stamp_read(configured->path, &model->stamp);
+        model->stamp = stamp;
 }
 
 static void plan_warming(struct models *models) {
@@ -144,6 +146,8 @@ void models_start(struct models *models) {
     plan_warming(models);
     if (config->worker.model_dirs.count > 0 && config->worker.model_scan_interval_ms > 0)
         models->scan = model_scan_new(config, models->env.runner.loop, models_take_scan, models);
+    if (config->worker.model_dirs.count > 0 && config->worker.model_scan_interval_ms > 0 && !models->scan)
+        log_warn("folders of models are not looked at again: no memory, thread or descriptor for it");
     loop_defer_ask(&models->settle);
 }
 
@@ -161,6 +165,9 @@ static void free_model(struct model *model) {
 
 void models_remove(struct models *models, struct model *model) {
     size_t index = model->index;
+    struct worker_load last = {.running = 0};
+    load_line_add_load(&model->line, clock_ms(), &last);
+    models_add_counters(&models->past, &last);
     model_table_remove(&models->table, index);
     for (size_t i = index; i < models->table.count; i++) {
         models->list[i] = models->list[i + 1];
@@ -295,9 +302,9 @@ void models_drop(struct models *models, struct job *job) {
 
 void models_on_pressure(struct models *models, enum resource_level level) {
     models->pressure = level;
-    for (size_t i = 0; i < models->table.count && level != RESOURCE_OK; i++) {
+    for (size_t i = 0; i < models->table.count; i++) {
         if (models_state(models, i) == MODEL_READY)
-            runner_shed_memory(models->list[i]->runner);
+            runner_set_short_of_memory(models->list[i]->runner, level != RESOURCE_OK);
     }
     loop_defer_ask(&models->settle);
 }

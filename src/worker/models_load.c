@@ -15,6 +15,7 @@ static void hand_on(struct model *model, struct job *job) {
         return;
     }
     job->runner = model->runner;
+    model->line.handed_on++;
     runner_submit(model->runner, job);
 }
 
@@ -56,6 +57,7 @@ static void on_loaded(struct runner *runner, const struct error *error, void *ar
         return;
     }
     learn(model);
+    runner_set_short_of_memory(runner, models->pressure != RESOURCE_OK);
     model_table_loaded(&models->table, model->index, model->facts.memory_bytes, clock_ms());
     log_info("model is ready", F_STR("model", model->source.name),
              F_INT("slots", runner_engine_info(runner)->slots),
@@ -123,18 +125,16 @@ void model_stop_warming(struct model *model) {
 }
 
 static void give_up(struct model *model) {
-    int64_t pinned = 0;
     const struct model_table *table = &model->models->table;
-    for (size_t i = 0; i < table->count; i++)
-        pinned +=
-            table->entries[i].pinned && table->entries[i].state == MODEL_READY ? table->entries[i].bytes : 0;
+    int64_t bytes = model_entry_of(model)->bytes;
     error_set(
         &model->why, STATUS_MODEL_LOAD_FAILED, NULL,
         "with its KV cache it takes %lld MB; cluster.worker.models_memory_mb is %lld, and pinned models "
-        "take %lld MB of it",
-        (long long)(model_entry_of(model)->bytes >> 20), (long long)(table->config.bytes_max >> 20),
-        (long long)(pinned >> 20));
-    fail(model, true);
+        "take %lld MB of it: raise it, or name fewer models in cluster.worker.pre_warming.models",
+        (long long)(bytes >> 20), (long long)(table->config.bytes_max >> 20),
+        (long long)(model_table_pinned_bytes(table) >> 20));
+    /* A pinned one whose load fails may leave room after all. */
+    fail(model, bytes > table->config.bytes_max);
 }
 
 static void free_runner(struct model *model) {

@@ -40,6 +40,12 @@ void prefix_store_clear(struct prefix_store *store) {
     }
 }
 
+void prefix_store_close(struct prefix_store *store, bool closed) {
+    store->closed = closed;
+    if (closed)
+        prefix_store_clear(store);
+}
+
 void prefix_store_release(struct prefix_store *store) {
     if (store->count > 0)
         prefix_store_clear(store);
@@ -97,7 +103,7 @@ static bool make_room(struct prefix_store *store, size_t bytes) {
 }
 
 void prefix_store_put(struct prefix_store *store, struct prefix_entry *entry) {
-    if (!make_room(store, bytes_of(entry))) {
+    if (store->closed || !make_room(store, bytes_of(entry))) {
         entry_free(store, entry);
         return;
     }

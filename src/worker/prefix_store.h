@@ -27,6 +27,7 @@ struct prefix_store {
     size_t bytes;    /* of entries, and those that were reserved */
     size_t reserved; /* of them */
     size_t count;
+    bool closed;                     /* takes nothing */
     uint64_t evicted;                /* entries, for want of room */
     struct prefix_entry_list by_use; /* the latest first */
 };
@@ -55,3 +56,5 @@ MUST_USE bool prefix_store_reserve(struct prefix_store *store, size_t bytes);
 void prefix_store_unreserve(struct prefix_store *store, size_t bytes);
 /* Drops all entries. */
 void prefix_store_clear(struct prefix_store *store);
+/* While it is closed it has no entries and takes none; what is reserved is not concerned. */
+void prefix_store_close(struct prefix_store *store, bool closed);

@@ -41,8 +41,8 @@ struct runner {
     bool prompt_runs;
     bool engine_runs;
     atomic_bool stopping;
-    atomic_bool tell_again;  /* controllers are to be told of all prompts that are held */
-    atomic_bool shed_memory; /* what is kept for prompts to come is to go */
+    atomic_bool tell_again;      /* controllers are to be told of all prompts that are held */
+    atomic_bool short_of_memory; /* nothing is kept in memory for prompts to come */
     struct notices notices;
     /* Loop thread: */
     bool told; /* whether loading has come to an end */
@@ -261,6 +261,16 @@ static void take_prepared(struct runner *runner, void *item, int64_t now_ms) {
     }
 }
 
+static void follow_flags(struct runner *runner) {
+    struct kv_cache *cache = &runner->scheduler.cache;
+    if (atomic_load_explicit(&runner->tell_again, memory_order_relaxed) &&
+        atomic_exchange(&runner->tell_again, false))
+        prefix_report_repeat(&cache->report);
+    bool is_short = atomic_load_explicit(&runner->short_of_memory, memory_order_relaxed);
+    if (is_short != cache->store.closed)
+        prefix_store_close(&cache->store, is_short);
+}
+
 static void run_jobs(struct runner *runner) {
     while (!is_stopping(runner)) {
         void *items[TAKE_MAX];
@@ -269,10 +279,7 @@ static void run_jobs(struct runner *runner) {
         int64_t now_ms = clock_ms();
         for (size_t i = 0; i < count; i++)
             take_prepared(runner, items[i], now_ms);
-        if (atomic_exchange(&runner->tell_again, false))
-            prefix_report_repeat(&runner->scheduler.cache.report);
-        if (atomic_exchange(&runner->shed_memory, false))
-            prefix_store_clear(&runner->scheduler.cache.store);
+        follow_flags(runner);
         scheduler_turn(&runner->scheduler, now_ms);
     }
 }
@@ -281,8 +288,10 @@ static void *engine_main(void *arg) {
     struct runner *runner = arg;
     bool loaded = load(runner);
     push(runner->done, runner);
-    if (loaded)
+    if (loaded) {
         run_jobs(runner);
+        scheduler_forget_prefixes(&runner->scheduler);
+    }
     scheduler_release(&runner->scheduler);
     pthread_join(runner->prompt_thread, NULL); /* which ends when the runner stops; it uses the engine, too */
     if (runner->engine)
@@ -465,8 +474,8 @@ void runner_tell_prefixes(struct runner *runner) {
     chan_wake(runner->prepared);
 }
 
-void runner_shed_memory(struct runner *runner) {
-    atomic_store(&runner->shed_memory, true);
+void runner_set_short_of_memory(struct runner *runner, bool is_short) {
+    atomic_store(&runner->short_of_memory, is_short);
     chan_wake(runner->prepared);
 }
 

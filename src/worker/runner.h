@@ -1,9 +1,8 @@
 /* One model of a worker: its engine, slots, queue and threads.
  *
  * Data flow: runner_submit (loop thread) -> prompt thread (template, tokenizer) -> engine thread: queue ->
- * slot
- * -> steps -> events to the job's controller, published from the engine thread, all events of a step for one
- * controller in one message. When a job is over, `on_done` is called on the loop thread.
+ * slot -> steps -> events to the job's controller, published from the engine thread, all events of a step for
+ * one controller in one message. When a job is over, `on_done` is called on the loop thread.
  *
  * Cancelling sets the job's atomic flag; the runner looks at the flag before and after tokenizing, between
  * steps, and when a notice says so. A full runner refuses, or makes the youngest job of a lower level give
@@ -66,8 +65,9 @@ void runner_drop(struct runner *runner, struct job *job);
 
 /* Controllers that may have missed it are told again which prompts are held. */
 void runner_tell_prefixes(struct runner *runner);
-/* Frees the memory of sequences that are kept for prompts to come, after the step that runs. */
-void runner_shed_memory(struct runner *runner);
+/* While memory is short no sequences are kept in it for prompts to come; from the end of the step that runs
+ * on. */
+void runner_set_short_of_memory(struct runner *runner, bool is_short);
 
 /* Of a model that is ready, the place in the queue of a job that is submitted now, as far as one can tell: 0
  * when a slot is free, 1 for the next one that gets a slot, and so on. */

@@ -331,8 +331,6 @@ static void publish(struct scheduler *scheduler) {
 
 static void tell_prefixes(struct scheduler *scheduler) {
     struct prefix_news news;
-    if (tell_due_ms(scheduler, scheduler->now_ms) != 0)
-        return;
     scheduler->told_ms = scheduler->now_ms;
     while (prefix_report_take(&scheduler->cache.report, &news)) {
         buf_clear(&scheduler->text);
@@ -342,6 +340,11 @@ static void tell_prefixes(struct scheduler *scheduler) {
                               scheduler->text.len) != STATUS_OK)
             log_debug("not published", F_STR("subject", WIRE_SUBJECT_PREFIXES));
     }
+}
+
+void scheduler_forget_prefixes(struct scheduler *scheduler) {
+    kv_cache_clear(&scheduler->cache);
+    tell_prefixes(scheduler);
 }
 
 void scheduler_turn(struct scheduler *scheduler, int64_t now_ms) {
@@ -356,5 +359,6 @@ void scheduler_turn(struct scheduler *scheduler, int64_t now_ms) {
         scheduler_step(scheduler);
         publish(scheduler);
     }
-    tell_prefixes(scheduler);
+    if (tell_due_ms(scheduler, now_ms) == 0)
+        tell_prefixes(scheduler);
 }

@@ -120,6 +120,8 @@ void scheduler_look_at(struct scheduler *scheduler, struct job *job, int64_t now
  * use and nobody waits; 0 not at all. */
 int64_t scheduler_wait_ms(const struct scheduler *scheduler, int64_t now_ms);
 void scheduler_turn(struct scheduler *scheduler, int64_t now_ms);
+/* Nothing is kept for prompts to come any more, and controllers are told so at once. */
+void scheduler_forget_prefixes(struct scheduler *scheduler);
 /* During engine_step, on its thread: whether nobody waits any more for most of what is being computed. */
 bool scheduler_should_abort(const struct scheduler *scheduler);
 

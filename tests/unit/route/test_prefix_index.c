@@ -39,7 +39,7 @@ static void only_the_common_beginning_is_known(void **state) {
     (void)state;
     static struct prefix_index index;
     struct worker_gauge gauge = gauge_of(3, 1);
-    assert_true(prefix_index_init(&index, MEGABYTE));
+    assert_true(prefix_index_init(&index, MEGABYTE, 42));
     struct prefix_text sent = make_text(text, 10 * BLOCK + 17, 4 * BLOCK + 100, 'x');
     assert_int_equal(prefix_index_match(&index, &sent, found), 0);
     prefix_index_add(&index, &sent, &gauge);
@@ -56,7 +56,7 @@ static void the_same_text_for_another_model_is_unknown(void **state) {
     (void)state;
     static struct prefix_index index;
     struct worker_gauge gauge = gauge_of(0, 1);
-    assert_true(prefix_index_init(&index, MEGABYTE));
+    assert_true(prefix_index_init(&index, MEGABYTE, 42));
     struct prefix_text sent = make_text(text, 4 * BLOCK, 4 * BLOCK, 'x');
     prefix_index_add(&index, &sent, &gauge);
     sent.model = "n";
@@ -68,7 +68,7 @@ static void a_new_incarnation_knows_nothing(void **state) {
     (void)state;
     static struct prefix_index index;
     struct worker_gauge old = gauge_of(5, 1), new = gauge_of(5, 2), other = gauge_of(6, 3);
-    assert_true(prefix_index_init(&index, MEGABYTE));
+    assert_true(prefix_index_init(&index, MEGABYTE, 42));
     struct prefix_text sent = make_text(text, 4 * BLOCK, 4 * BLOCK, 'x');
     prefix_index_add(&index, &sent, &old);
     prefix_index_add(&index, &sent, &other);
@@ -87,7 +87,7 @@ static void what_a_full_cache_has_lost_is_not_counted_on(void **state) {
     static struct prefix_index index;
     struct worker_gauge gauge = gauge_of(0, 1);
     gauge.kv_cells = 10 * BLOCK / 3 + 1; /* ten blocks */
-    assert_true(prefix_index_init(&index, MEGABYTE));
+    assert_true(prefix_index_init(&index, MEGABYTE, 42));
     struct prefix_text first = make_text(text, 4 * BLOCK, 0, 'x');
     prefix_index_add(&index, &first, &gauge);
     char more[4 * BLOCK];
@@ -109,7 +109,7 @@ static void memory_is_bounded_and_the_least_used_is_forgotten(void **state) {
     static struct prefix_index index;
     enum { MAX = 64 * 1024 };
     struct worker_gauge gauge = gauge_of(0, 1);
-    assert_true(prefix_index_init(&index, MAX));
+    assert_true(prefix_index_init(&index, MAX, 42));
     char loved[8 * BLOCK], other[8 * BLOCK];
     struct prefix_text keep = make_text(loved, sizeof loved, sizeof loved, 'x');
     prefix_index_add(&index, &keep, &gauge);
@@ -137,7 +137,7 @@ static void texts_longer_than_the_limit_are_known_up_to_it(void **state) {
     size_t len = (size_t)(PREFIX_BLOCKS_MAX + 10) * BLOCK;
     char *large = malloc(len);
     assert_non_null(large);
-    assert_true(prefix_index_init(&index, 16 * MEGABYTE));
+    assert_true(prefix_index_init(&index, 16 * MEGABYTE, 42));
     struct prefix_text sent = make_text(large, len, len, 'x');
     prefix_index_add(&index, &sent, &gauge);
     assert_int_equal(prefix_index_match(&index, &sent, found), PREFIX_BLOCKS_MAX);
@@ -150,7 +150,7 @@ static void what_the_worker_tells_counts_more_than_what_was_sent(void **state) {
     (void)state;
     static struct prefix_index index;
     struct worker_gauge gauge = gauge_of(2, 7);
-    assert_true(prefix_index_init(&index, MEGABYTE));
+    assert_true(prefix_index_init(&index, MEGABYTE, 42));
     struct prefix_text sent = make_text(text, 4 * BLOCK, 4 * BLOCK, 'x');
     uint64_t hashes[4], hash = prefix_start("m");
     for (size_t i = 0; i < 4; i++)
@@ -178,7 +178,7 @@ static void what_was_told_is_not_forgotten_because_much_was_sent(void **state) {
     static struct prefix_index index;
     struct worker_gauge gauge = gauge_of(2, 7);
     gauge.kv_cells = 10 * BLOCK / 3 + 1; /* ten blocks */
-    assert_true(prefix_index_init(&index, MEGABYTE));
+    assert_true(prefix_index_init(&index, MEGABYTE, 42));
     struct prefix_text first = make_text(text, BLOCK, BLOCK, 'x');
     uint64_t hash = prefix_next(prefix_start("m"), text);
     prefix_index_told(&index, &(struct prefix_news){.held = &hash, .held_count = 1}, &gauge);

@@ -159,6 +159,21 @@ static void when_it_is_the_turn_of_the_oldest_all_others_are_behind_it(void **st
     leave_all(&room);
 }
 
+static void who_becomes_the_oldest_has_not_been_overtaken_yet(void **state) {
+    (void)state;
+    struct waiting_room room;
+    struct waiter low[2] = {at(0, CHAT_PRIORITY_LOW), at(1, CHAT_PRIORITY_LOW)};
+    open_room(&room, 10, 100);
+    for (size_t i = 0; i < 2; i++)
+        enter(&room, &low[i], "m");
+    for (int i = 0; i < WAITING_OVERTAKEN_MAX; i++)
+        waiting_note_served(&room, "m", 3);
+    assert_true(waiting_has_before(&room, "m", CHAT_PRIORITY_HIGH, false, 3));
+    waiting_leave(&room, &low[0]); /* its time is over, or its client has left */
+    assert_false(waiting_has_before(&room, "m", CHAT_PRIORITY_HIGH, false, 3));
+    leave_all(&room);
+}
+
 static void a_picky_one_whose_turn_it_is_holds_up_only_those_that_are_as_picky(void **state) {
     (void)state;
     struct waiting_room room;
@@ -366,6 +381,7 @@ int main(void) {
         cmocka_unit_test(a_low_request_is_overtaken_only_by_those_that_come_soon_after_it),
         cmocka_unit_test(one_in_eight_of_those_served_is_who_has_waited_for_longest),
         cmocka_unit_test(when_it_is_the_turn_of_the_oldest_all_others_are_behind_it),
+        cmocka_unit_test(who_becomes_the_oldest_has_not_been_overtaken_yet),
         cmocka_unit_test(a_picky_one_whose_turn_it_is_holds_up_only_those_that_are_as_picky),
         cmocka_unit_test(each_model_has_a_line_of_its_own),
         cmocka_unit_test(a_newcomer_overtakes_only_lower_priorities),

@@ -127,13 +127,30 @@ static void reserved_memory_takes_the_room_of_entries(void **state) {
     assert_int_equal(store.bytes, 0);
 }
 
+static void a_closed_store_takes_nothing_but_what_is_reserved(void **state) {
+    (void)state;
+    add(100, 10);
+    prefix_store_close(&store, true);
+    assert_int_equal(store.bytes, 0);
+    add(200, 10);
+    assert_int_equal(store.count, 0);
+    assert_true(prefix_store_reserve(&store, 100));
+    prefix_store_unreserve(&store, 100);
+    prefix_store_close(&store, false);
+    add(300, 10);
+    assert_true(has(300, 10));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(the_longest_common_beginning_is_found),     TEST(what_was_not_used_for_longest_makes_way),
-        TEST(a_longer_sequence_replaces_its_beginnings), TEST(what_is_larger_than_all_the_room_is_dropped),
+        TEST(the_longest_common_beginning_is_found),
+        TEST(what_was_not_used_for_longest_makes_way),
+        TEST(a_longer_sequence_replaces_its_beginnings),
+        TEST(what_is_larger_than_all_the_room_is_dropped),
         TEST(reserved_memory_takes_the_room_of_entries),
+        TEST(a_closed_store_takes_nothing_but_what_is_reserved),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

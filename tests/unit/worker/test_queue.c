@@ -124,6 +124,16 @@ static void nobody_passes_the_overdue(const struct queue_entry *out, const struc
     assert_true(out->since_ms < inside->since_ms + (inside->level + 1) * AGING_MS);
 }
 
+/* The one that came first of those inside. */
+static size_t find_first(const struct queue_entry *entries, const bool *inside, size_t count) {
+    size_t first = count;
+    for (size_t i = 0; i < count; i++) {
+        if (inside[i] && (first == count || entries[i].arrival < entries[first].arrival))
+            first = i;
+    }
+    return first;
+}
+
 static void the_queue_agrees_with_a_linear_search(void **state) {
     (void)state;
     enum { ENTRIES = 64 };
@@ -145,14 +155,13 @@ static void the_queue_agrees_with_a_linear_search(void **state) {
             inside[i] = true;
         } else if (rng_below(&rng, 2)) {
             queue_remove(&queue, &entries[i]);
+            overtaken = i == find_first(entries, inside, ENTRIES) ? 0 : overtaken;
             inside[i] = false;
         } else {
-            size_t best = i, first = i;
+            size_t best = i, first = find_first(entries, inside, ENTRIES);
             for (size_t j = 0; j < ENTRIES; j++) {
                 if (inside[j] && comes_before(&entries[j], &entries[best], now_ms))
                     best = j;
-                if (inside[j] && entries[j].arrival < entries[first].arrival)
-                    first = j;
             }
             best = overtaken >= QUEUE_OVERTAKEN_MAX ? first : best;
             overtaken = best == first ? 0 : overtaken + 1;
@@ -204,6 +213,25 @@ static void one_that_leaves_without_being_served_has_overtaken_nobody(void **sta
     }
     assert_ptr_equal(queue_pop(&queue, 1), &high[QUEUE_OVERTAKEN_MAX + 1]);
     assert_ptr_equal(queue_pop(&queue, 1), &low);
+    queue_release(&queue);
+}
+
+static void who_becomes_the_oldest_has_not_been_overtaken_yet(void **state) {
+    (void)state;
+    struct queue_entry low[2] = {entry_of(2, 0, 100), entry_of(2, 0, 100)}, high[QUEUE_OVERTAKEN_MAX + 1];
+    struct queue queue;
+    queue_init(&queue, AGING_MS);
+    for (size_t i = 0; i < 2; i++)
+        push(&queue, &low[i]);
+    for (size_t i = 0; i < QUEUE_OVERTAKEN_MAX + 1; i++) {
+        high[i] = entry_of(0, 1, 50);
+        push(&queue, &high[i]);
+    }
+    for (size_t i = 0; i < QUEUE_OVERTAKEN_MAX; i++)
+        assert_ptr_equal(queue_pop(&queue, 1), &high[i]);
+    queue_remove(&queue, &low[0]);
+    assert_ptr_equal(queue_pop(&queue, 1), &high[QUEUE_OVERTAKEN_MAX]);
+    assert_ptr_equal(queue_pop(&queue, 1), &low[1]);
     queue_release(&queue);
 }
 
@@ -277,6 +305,7 @@ int main(void) {
         cmocka_unit_test(the_queue_agrees_with_a_linear_search),
         cmocka_unit_test(one_in_eight_is_the_oldest_however_many_of_a_higher_level_come),
         cmocka_unit_test(one_that_leaves_without_being_served_has_overtaken_nobody),
+        cmocka_unit_test(who_becomes_the_oldest_has_not_been_overtaken_yet),
         cmocka_unit_test(under_twice_the_load_of_high_ones_a_low_one_waits_for_a_bounded_time),
         cmocka_unit_test(nearer_deadlines_do_not_starve_a_far_one_of_their_level),
     };

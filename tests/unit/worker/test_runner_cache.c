@@ -86,6 +86,23 @@ static void more_conversations_than_slots_are_found_again_in_memory(void **state
     }
 }
 
+static void while_memory_is_short_only_slots_remember(void **state) {
+    (void)state;
+    char text[300];
+    start();
+    for (int i = 0; i < 8; i++)
+        run(i, long_text(i, text, sizeof text));
+    assert_true(load_now().cache_bytes > 0);
+    runner_set_short_of_memory(t.runner, true);
+    for (int i = 8; i < 16; i++)
+        run(i, long_text(i, text, sizeof text));
+    assert_int_equal(load_now().cache_bytes, 0);
+    runner_set_short_of_memory(t.runner, false);
+    for (int i = 16; i < 24; i++)
+        run(i, long_text(i, text, sizeof text));
+    assert_true(load_now().cache_bytes > 0);
+}
+
 static void without_memory_only_slots_remember(void **state) {
     (void)state;
     char text[300];
@@ -253,6 +270,7 @@ int main(void) {
         TEST(the_same_prompt_is_computed_once),
         TEST(without_reuse_every_prompt_is_computed),
         TEST(more_conversations_than_slots_are_found_again_in_memory),
+        TEST(while_memory_is_short_only_slots_remember),
         TEST(without_memory_only_slots_remember),
         TEST(a_failed_job_leaves_nothing_behind),
         TEST(copies_of_a_long_beginning_are_held_once),
