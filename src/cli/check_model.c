@@ -12,7 +12,7 @@
 #include "worker/model_check.h"
 #include "worker/model_folder.h"
 
-enum { TEXT_MAX = 32, CONTEXT_DEFAULT_MAX = 4096 };
+enum { TEXT_MAX = 32 };
 
 struct amount {
     char text[TEXT_MAX];
@@ -71,16 +71,14 @@ static void put_shape(const struct gguf_info *info) {
 
 /* As the worker would have it with these options. */
 static void put_memory(const struct gguf_info *info, const struct config *config) {
-    enum engine_cache_type keys = engine_cache_type_of(config->worker.cache_type_k);
-    enum engine_cache_type values = engine_cache_type_of(config->worker.cache_type_v);
-    int64_t context = config->worker.context_tokens;
-    if (context == 0)
-        context = info->context_tokens < CONTEXT_DEFAULT_MAX ? info->context_tokens : CONTEXT_DEFAULT_MAX;
-    int64_t cache = gguf_cache_bytes(info, keys, values, context * config->worker.max_batch_size);
+    const struct engine_options options = engine_options_of(config, "");
+    int64_t context = engine_context_tokens(&options, info->context_tokens);
+    int64_t cells = engine_cache_tokens(&options, context);
+    int64_t cache = gguf_cache_bytes(info, options.cache_type_k, options.cache_type_v, cells);
     put_text("weights", show_bytes(info->weights_bytes).text);
     printf("  %-15s%s a token; %s for %" PRId64 " sequences of %" PRId64 " tokens\n", "KV cache",
-           show_bytes(gguf_cache_bytes(info, keys, values, 1)).text, show_bytes(cache).text,
-           config->worker.max_batch_size, context);
+           show_bytes(gguf_cache_bytes(info, options.cache_type_k, options.cache_type_v, 1)).text,
+           show_bytes(cache).text, config->worker.max_batch_size, context);
 }
 
 static bool try_to_load(const char *path, const struct config *config) {

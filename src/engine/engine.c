@@ -5,6 +5,21 @@
 
 #include "engine/items.h"
 
+/* Unless it is asked for, a context takes no more memory than this many tokens need. */
+enum { CONTEXT_TOKENS_DEFAULT_MAX = 4096 };
+
+int64_t engine_context_tokens(const struct engine_options *options, int64_t trained) {
+    int64_t tokens = options->context_tokens;
+    if (tokens <= 0)
+        tokens = trained > 0 && trained < CONTEXT_TOKENS_DEFAULT_MAX ? trained : CONTEXT_TOKENS_DEFAULT_MAX;
+    bool is_shared = options->cache_tokens > 0; /* a job that is alone always fits into it */
+    return is_shared && tokens > options->cache_tokens ? options->cache_tokens : tokens;
+}
+
+int64_t engine_cache_tokens(const struct engine_options *options, int64_t context_tokens) {
+    return options->cache_tokens > 0 ? options->cache_tokens : context_tokens * options->slots;
+}
+
 void engine_prompt_release(struct engine_prompt *prompt) {
     if (!prompt)
         return;

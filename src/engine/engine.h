@@ -185,6 +185,11 @@ struct engine {
     const struct engine_ops *ops;
 };
 
+/* What the options come to for a model that was trained with so many tokens (0: unknown): tokens of a slot's
+ * context, and cells of the KV cache, all slots together. */
+int64_t engine_context_tokens(const struct engine_options *options, int64_t trained);
+int64_t engine_cache_tokens(const struct engine_options *options, int64_t context_tokens);
+
 void engine_prompt_release(struct engine_prompt *prompt); /* takes NULL; leaves it zeroed */
 void engine_state_release(struct engine_state *state);    /* likewise */
 

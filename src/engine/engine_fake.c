@@ -23,7 +23,6 @@ enum {
     /* A fault found in the messages is a token of the prompt, so that a slot needs only the prompt. */
     TOKEN_FAULT = 1 << 20,
     BYTES_PER_TOKEN = 4,
-    CONTEXT_TOKENS_DEFAULT = 4096,
     REPLY_TOKENS_MIN = 8,
     REPLY_TOKENS_SPREAD = 57,
     SLEEP_US = 1000, /* of a step, between two questions whether to abort it */
@@ -53,7 +52,7 @@ static struct fake_engine *fake_of(struct engine *engine) {
 }
 
 static int32_t context_of(const struct engine_options *options) {
-    return options->context_tokens > 0 ? options->context_tokens : CONTEXT_TOKENS_DEFAULT;
+    return (int32_t)engine_context_tokens(options, 0);
 }
 
 /* The next object at the top level of a JSON array: from its brace to the one that closes it. */
@@ -278,13 +277,10 @@ static struct engine *fake_open(const struct engine_options *options, struct err
             clock_sleep_us(options->fake_load_ms * 10);
     }
     struct fake_engine *e = calloc(1, sizeof(*e));
-    bool shared = options->cache_tokens > 0;
     int32_t context_tokens = context_of(options);
-    if (shared && context_tokens > options->cache_tokens)
-        context_tokens = options->cache_tokens;
     if (!e || !(e->slots = calloc((size_t)options->slots, sizeof(*e->slots))) ||
         !fake_cache_init(&e->cache, options->slots, context_tokens,
-                         shared ? options->cache_tokens : options->slots * context_tokens)) {
+                         (int32_t)engine_cache_tokens(options, context_tokens))) {
         fake_close(e ? &e->base : NULL);
         error_set(error, STATUS_MODEL_LOAD_FAILED, NULL, "no memory for the engine");
         return NULL;

@@ -12,7 +12,6 @@
 #include "llama.h"
 
 enum {
-    CONTEXT_TOKENS_DEFAULT_MAX = 4096,
     UBATCH_TOKENS_MAX = 512, /* llama.cpp's own default; larger ones cost memory and are not faster */
 };
 
@@ -226,14 +225,9 @@ static enum status make_context(struct llama_loaded *loaded, const struct engine
                                 const struct gguf_info *info, struct error *error) {
     const double mib = 1024.0 * 1024.0;
     int32_t trained = llama_model_n_ctx_train(loaded->model);
-    loaded->context_tokens = options->context_tokens;
-    if (loaded->context_tokens <= 0)
-        loaded->context_tokens = trained < CONTEXT_TOKENS_DEFAULT_MAX ? trained : CONTEXT_TOKENS_DEFAULT_MAX;
+    loaded->context_tokens = (int32_t)engine_context_tokens(options, trained);
     loaded->cache_is_shared = options->cache_tokens > 0;
-    if (loaded->cache_is_shared && loaded->context_tokens > options->cache_tokens)
-        loaded->context_tokens = options->cache_tokens; /* so that a job that is alone always fits */
-    int64_t tokens =
-        loaded->cache_is_shared ? options->cache_tokens : (int64_t)loaded->context_tokens * options->slots;
+    int64_t tokens = engine_cache_tokens(options, loaded->context_tokens);
     if (options->slots < 1 || (size_t)options->slots > llama_max_parallel_sequences() || tokens > INT32_MAX)
         return error_set(
             error, STATUS_MODEL_LOAD_FAILED, NULL,

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "worker/hardware.h"
+#include "worker/proc_text.h"
 #include "worker/worker_internal.h"
 
 /* After the drain limit, how long the runners have for their last answers. Only an engine step that hangs or
@@ -18,14 +19,10 @@ enum { DRAIN_ANSWER_MS = 1000 };
 /* What the worker says about itself. */
 
 static int64_t rss_bytes(void) {
-    FILE *file = fopen("/proc/self/statm", "r");
-    if (!file)
-        return 0;
-    long long pages = 0;
-    if (fscanf(file, "%*s %lld", &pages) != 1)
-        pages = 0;
-    fclose(file);
-    return (int64_t)pages * sysconf(_SC_PAGESIZE);
+    char text[PROC_TEXT_MAX];
+    int64_t kib;
+    bool is_known = proc_read("/proc/self/status", text, sizeof text) && proc_number(text, "VmRSS:", &kib);
+    return is_known ? kib * 1024 : 0;
 }
 
 static void count_client(struct worker_info *info, const char *controller_id) {
