@@ -101,9 +101,10 @@ static bool add(struct model_scan *scan, const char *path) {
     file.path = reserve(&scan->next) ? strdup(path) : NULL;
     if (!file.path)
         return false;
-    if (same && !file.settled)
-        read_header(scan->config, &file);
-    scan->next.items[scan->next.count++] = file;
+    struct model_file *kept = &scan->next.items[scan->next.count++];
+    *kept = file;
+    if (same && !kept->settled)
+        read_header(scan->config, kept);
     return true;
 }
 
