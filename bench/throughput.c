@@ -23,7 +23,11 @@
 #include "lib/server.h"
 #include "lib/words.h"
 
-enum { LEVELS_MAX = 8, LIMIT_MS = 10 * 60 * 1000 };
+enum {
+    LEVELS_MAX = 8,
+    LIMIT_MS = 10 * 60 * 1000,
+    ROUND_REQUESTS_MIN = 12, /* percentiles of fewer say nothing */
+};
 
 struct options {
     const char *mlxd;
@@ -32,7 +36,7 @@ struct options {
     const char *model;
     const char *levels;
     int rounds;
-    int requests; /* of each client */
+    int requests; /* of each client; with few clients more, up to ROUND_REQUESTS_MIN of all */
     int max_tokens;
     int slots;
     int context; /* tokens for each slot */
@@ -114,10 +118,15 @@ static bool next_request(void *arg, int client, struct buf *body) {
     return true;
 }
 
+static int round_requests(const struct options *o, int clients) {
+    int all = o->requests * clients;
+    return all > ROUND_REQUESTS_MIN ? all : ROUND_REQUESTS_MIN;
+}
+
 static struct figures measure(const struct options *o, const struct server *server, int clients,
                               uint64_t seed) {
     struct load_result result;
-    struct requests requests = {.options = o, .left = o->requests * clients, .seed = seed};
+    struct requests requests = {.options = o, .left = round_requests(o, clients), .seed = seed};
     const struct load_options load = {.port = server->port,
                                       .clients = clients,
                                       .limit_ms = LIMIT_MS,
@@ -166,7 +175,7 @@ static void print_level(const struct options *o, int clients, const struct figur
 static void compare_at(const struct options *o, const struct scratch *scratch, const struct server *ours,
                        const struct server *theirs, int clients) {
     struct figures a[SAMPLES_MAX], b[SAMPLES_MAX], engine[SAMPLES_MAX] = {0};
-    uint64_t step = (uint64_t)o->requests * (uint64_t)clients;
+    uint64_t step = (uint64_t)round_requests(o, clients);
     uint64_t seed = (uint64_t)clients * 1000000;
     for (int round = 0; round < o->rounds; round++, seed += step) {
         if (round % 2 == 0)

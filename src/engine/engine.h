@@ -107,6 +107,9 @@ struct engine_info {
     int32_t batch_tokens;
     int64_t cache_tokens;       /* cells of the KV cache, all slots together */
     bool cache_is_shared;       /* by all slots; see engine_options.cache_tokens */
+    int32_t pass_tokens;        /* a step of up to so many takes little longer than one of a single token */
+    bool pass_is_even;          /* sequences with different numbers of tokens in a step take passes of their
+                                   own over the model all the same */
     int32_t micro_batch_tokens; /* this and the next two: 0 where the engine has no such thing */
     int32_t threads;
     int32_t threads_batch;

@@ -305,6 +305,7 @@ static void fake_info(const struct engine *engine, struct engine_info *out) {
         .batch_tokens = e->options.batch_tokens,
         .cache_tokens = e->cache.cells,
         .cache_is_shared = e->options.cache_tokens > 0,
+        .pass_tokens = e->options.batch_tokens,
         .can_chat = true,
     };
     snprintf(out->description, sizeof(out->description), "fake %s", e->name);

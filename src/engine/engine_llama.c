@@ -12,6 +12,9 @@
 #include "engine/sampler.h"
 #include "llama.h"
 
+/* Where computing begins to take longer than reading the weights. */
+enum { PASS_TOKENS_CPU = 16, PASS_TOKENS_GPU = 512 };
+
 struct llama_slot {
     bool started;
     int32_t prompt_tokens; /* what is at this position or later is of the reply */
@@ -32,6 +35,7 @@ struct llama_engine {
     struct llama_slot *slots; /* owned */
     int32_t slot_count;
     int32_t batch_tokens;
+    bool on_gpu; /* or a part of it */
 };
 
 static struct llama_engine *llama_of(struct engine *engine) {
@@ -62,6 +66,7 @@ static struct engine *llama_open(const struct engine_options *options, struct er
     e->base.ops = &engine_llama_ops;
     e->slot_count = options->slots;
     e->batch_tokens = options->batch_tokens;
+    e->on_gpu = options->gpu_layers != 0 && engine_llama_has_gpu();
     if (llama_load(&e->loaded, options, error) != STATUS_OK)
         goto failed;
     e->vocab = llama_model_get_vocab(e->loaded.model);
@@ -92,6 +97,8 @@ static void llama_info(const struct engine *engine, struct engine_info *out) {
         .batch_tokens = e->batch_tokens,
         .cache_tokens = e->loaded.cache_tokens,
         .cache_is_shared = e->loaded.cache_is_shared,
+        .pass_tokens = e->on_gpu ? PASS_TOKENS_GPU : PASS_TOKENS_CPU,
+        .pass_is_even = !e->loaded.cache_is_shared,
         .micro_batch_tokens = (int32_t)llama_n_ubatch(e->loaded.context),
         .threads = llama_n_threads(e->loaded.context),
         .threads_batch = llama_n_threads_batch(e->loaded.context),

@@ -86,3 +86,26 @@ size_t batch_plan(const struct slot_view *views, size_t slots, int32_t budget, s
         share(&prompts, budget - (int32_t)decoding);
     return decoding + pack(&prompts);
 }
+
+void batch_sort(struct plan_item *items, size_t count) {
+    for (size_t i = 1; i < count; i++) {
+        struct plan_item item = items[i];
+        size_t at = i;
+        for (; at > 0 && items[at - 1].count > item.count; at--)
+            items[at] = items[at - 1];
+        items[at] = item;
+    }
+}
+
+size_t batch_pass(const struct plan_item *items, size_t count, const struct batch_pass_rule *rule) {
+    int32_t tokens = items[0].count;
+    size_t size = 1;
+    for (; size < count; size++) {
+        bool fits = tokens + items[size].count <= rule->tokens &&
+                    (!rule->even || items[size].count == items[0].count);
+        if (items[size].count > 1 && !fits)
+            break;
+        tokens += items[size].count;
+    }
+    return size;
+}

@@ -1,4 +1,4 @@
-/* What runs in the next engine step. Pure.
+/* What runs in the next step, and in which passes over the model. Pure.
  *
  * Every slot that decodes gets its one token first, so that running streams never wait for a prompt. What is
  * left of the token budget goes to slots in prefill, in chunks: a prompt longer than its share is continued
@@ -34,3 +34,16 @@ struct plan_item {
  * is enough for all that decode. Items of decoding slots come first, in slot order, then those of prompts in
  * the order in which they started. */
 size_t batch_plan(const struct slot_view *views, size_t slots, int32_t budget, struct plan_item *out);
+
+/* How an engine goes over its model. */
+struct batch_pass_rule {
+    int32_t tokens; /* up to so many, a pass takes little longer than with one */
+    bool even;      /* sequences are in one pass only if each has the same number of tokens */
+};
+
+/* Those with fewer tokens first, otherwise in the same order. */
+void batch_sort(struct plan_item *items, size_t count);
+/* How many of the sorted items, of which there is one at least, the engine should compute before the others.
+ * What has one token goes together. Prompts are added only while that takes little longer: one after the
+ * other each has its first token sooner, and the last one not later. */
+size_t batch_pass(const struct plan_item *items, size_t count, const struct batch_pass_rule *rule);

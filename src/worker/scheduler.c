@@ -68,6 +68,11 @@ static void hand_out(struct scheduler *scheduler) {
     scheduler->ended_count = 0;
 }
 
+void scheduler_hand_out(struct scheduler *scheduler) {
+    emit_flush(&scheduler->emitter);
+    hand_out(scheduler);
+}
+
 void scheduler_free_slot(struct scheduler *scheduler, struct slot *slot, bool keep) {
     int32_t index = (int32_t)(slot - scheduler->slots);
     engine_slot_stop(scheduler->env.engine, index);

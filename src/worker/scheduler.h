@@ -1,11 +1,12 @@
 /* Continuous batching: which jobs are in the slots of one engine, and what each step does for them.
  *
  * One turn: end what is cancelled or too late, give free slots to waiting jobs in the order of the queue, run
- * one engine step over all slots (batch_plan), turn its tokens into events, publish. In a KV cache that all
- * slots share a job gets a slot when there will be cells for it (kv_admission.c), and when there are none
- * after all one job is parked in memory until there are. Everything here belongs to the engine thread; other
- * threads read `struct runner_stats`. Flags of jobs in slots are looked at in every turn, those of jobs that
- * wait only when scheduler_look_at says so: nothing searches the queue.
+ * one step over all slots (batch_plan), in passes after each of which its tokens become events and are
+ * published. In a KV cache that all slots share a job gets a slot when there will be cells for it
+ * (kv_admission.c), and when there are none after all one job is parked in memory until there are. Everything
+ * here belongs to the engine thread; other threads read `struct runner_stats`. Flags of jobs in slots are
+ * looked at in every turn, those of jobs that wait only when scheduler_look_at says so: nothing searches the
+ * queue.
  *
  * Every job that is added comes out through `done` exactly once, after its last event was published or, when
  * the link is down, was lost: nothing runs on for a controller that cannot be reached. */
@@ -132,8 +133,10 @@ static inline int32_t scheduler_held(const struct scheduler *scheduler, const st
 }
 
 void scheduler_emit(struct scheduler *scheduler, const struct job *job, struct wire_event event);
-/* The job has no slot and is not in the queue any more: it goes out at the end of the turn. */
+/* The job has no slot and is not in the queue any more: it goes out with the events of this pass. */
 void scheduler_end_job(struct scheduler *scheduler, struct job *job, enum job_end end);
+/* Publishes the events so far, and hands out the jobs that are over. */
+void scheduler_hand_out(struct scheduler *scheduler);
 /* Takes the job out of the slot. `keep`: what it has computed may be of use for others. */
 void scheduler_free_slot(struct scheduler *scheduler, struct slot *slot, bool keep);
 /* The slot's job is over and its last event, if any, is added: frees the slot. */

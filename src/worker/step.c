@@ -35,22 +35,23 @@ void scheduler_look(struct scheduler *scheduler) {
         scheduler->views[i] = view_of(scheduler, &scheduler->slots[i]);
 }
 
-static const struct job *find_heavy(const struct scheduler *scheduler, size_t count) {
+static const struct job *find_heavy(struct scheduler *scheduler, const struct engine_item *items,
+                                    size_t count) {
     int32_t tokens = 0;
     for (size_t i = 0; i < count; i++)
-        tokens += scheduler->plan[i].count;
+        tokens += items[i].count;
     for (size_t i = 0; i < count; i++) {
-        if (scheduler->plan[i].count > 1 && scheduler->plan[i].count > tokens / 2)
-            return scheduler->slots[scheduler->plan[i].slot].job;
+        if (items[i].count > 1 && items[i].count > tokens / 2)
+            return slot_of(scheduler, &items[i])->job;
     }
     return NULL;
 }
 
 static size_t make_items(struct scheduler *scheduler, int32_t budget) {
     size_t count = batch_plan(scheduler->views, (size_t)scheduler->info.slots, budget, scheduler->plan);
+    batch_sort(scheduler->plan, count);
     for (size_t i = 0; i < count; i++)
         scheduler->items[i] = item_of(scheduler, &scheduler->plan[i]);
-    scheduler->heavy = find_heavy(scheduler, count);
     return count;
 }
 
@@ -153,31 +154,23 @@ static void apply_item(struct scheduler *scheduler, const struct engine_item *it
         take_token(scheduler, slot, item->next);
 }
 
-static enum status run_step(struct scheduler *scheduler, struct engine_item *items, size_t count,
+static enum status run_pass(struct scheduler *scheduler, struct engine_item *items, size_t count,
                             struct error *error) {
-    struct runner_stats *stats = scheduler->env.stats;
     *error = (struct error){.status = STATUS_OK};
     enum status status = engine_step(scheduler->env.engine, items, count, error);
-    scheduler->heavy = NULL;
-    STAT_ADD(stats->progress, 1);
-    if (status != STATUS_OK)
-        return status;
-    STAT_ADD(stats->steps, 1);
-    STAT_ADD(stats->batch_sequences, count);
-    if (count > STAT_GET(stats->batch_max))
-        STAT_SET(stats->batch_max, (uint32_t)count);
-    return STATUS_OK;
+    STAT_ADD(scheduler->env.stats->progress, 1);
+    return status;
 }
 
-/* The step as a whole failed, most likely because of one of its sequences: each gets a step of its own, and
+/* The pass as a whole failed, most likely because of one of its sequences: each gets a pass of its own, and
  * only those that fail again are given up. */
-static void step_one_by_one(struct scheduler *scheduler, size_t count) {
+static void pass_one_by_one(struct scheduler *scheduler, struct engine_item *items, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        struct engine_item *item = &scheduler->items[i];
+        struct engine_item *item = &items[i];
         item->next = ENGINE_TOKEN_NONE;
         item->status = STATUS_OK;
         struct error error;
-        enum status status = run_step(scheduler, item, 1, &error);
+        enum status status = run_pass(scheduler, item, 1, &error);
         if (status == STATUS_OK)
             apply_item(scheduler, item);
         else
@@ -186,19 +179,49 @@ static void step_one_by_one(struct scheduler *scheduler, size_t count) {
     }
 }
 
+/* false: the rest of the step is to be planned anew. */
+static bool step_pass(struct scheduler *scheduler, struct engine_item *items, size_t count) {
+    struct error error;
+    scheduler->heavy = find_heavy(scheduler, items, count);
+    enum status status = run_pass(scheduler, items, count, &error);
+    scheduler->heavy = NULL;
+    if (status == STATUS_WORKER_OVERLOADED) { /* there are fewer cells than we had counted */
+        scheduler_make_way(scheduler);
+        return false;
+    }
+    if (status == STATUS_CANCELLED) /* the next turn ends the job for whose sake it was aborted */
+        return false;
+    if (status != STATUS_OK) {
+        pass_one_by_one(scheduler, items, count);
+        return true;
+    }
+    for (size_t i = 0; i < count; i++)
+        apply_item(scheduler, &items[i]);
+    return true;
+}
+
+static void count_step(struct scheduler *scheduler, size_t sequences) {
+    struct runner_stats *stats = scheduler->env.stats;
+    STAT_ADD(stats->steps, 1);
+    STAT_ADD(stats->batch_sequences, sequences);
+    if (sequences > STAT_GET(stats->batch_max))
+        STAT_SET(stats->batch_max, (uint32_t)sequences);
+}
+
 void scheduler_step(struct scheduler *scheduler) {
     int32_t budget = scheduler_step_budget(scheduler);
     if (budget == 0)
         return;
-    size_t count = make_items(scheduler, budget);
-    struct error error;
-    enum status status = run_step(scheduler, scheduler->items, count, &error);
-    if (status == STATUS_OK) {
-        for (size_t i = 0; i < count; i++)
-            apply_item(scheduler, &scheduler->items[i]);
-    } else if (status == STATUS_WORKER_OVERLOADED) { /* there are fewer cells than we had counted */
-        scheduler_make_way(scheduler);
-    } else if (status != STATUS_CANCELLED) { /* the next turn ends the job for whose sake it was aborted */
-        step_one_by_one(scheduler, count);
+    const struct batch_pass_rule rule = {.tokens = scheduler->info.pass_tokens,
+                                         .even = scheduler->info.pass_is_even};
+    size_t count = make_items(scheduler, budget), done = 0;
+    while (done < count) {
+        size_t size = batch_pass(scheduler->plan + done, count - done, &rule);
+        if (!step_pass(scheduler, scheduler->items + done, size))
+            break;
+        scheduler_hand_out(scheduler); /* what is done does not wait for the longer prompts */
+        done += size;
     }
+    if (done > 0)
+        count_step(scheduler, done);
 }

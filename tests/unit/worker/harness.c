@@ -29,6 +29,8 @@ static struct {
     const char *broken_path;
 } gate = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .broken_slot = -1};
 
+int32_t gate_pass_tokens;
+
 static void set(void (*change)(int value), int value) {
     pthread_mutex_lock(&gate.mutex);
     change(value);
@@ -76,6 +78,7 @@ void gate_fail_loads(const char *model_path) {
 }
 
 void gate_reset(void) {
+    gate_pass_tokens = 0;
     gate_open();
     gate_break_slot(-1);
     gate_fail_loads(NULL);
@@ -149,6 +152,8 @@ static void gate_engine_close(struct engine *engine) {
 
 static void gate_info(const struct engine *engine, struct engine_info *out) {
     engine_fake_ops.info(engine, out);
+    if (gate_pass_tokens > 0)
+        out->pass_tokens = gate_pass_tokens;
 }
 
 static enum status gate_prompt(struct engine *engine, const struct chat_request *chat, int64_t now_s,

@@ -90,4 +90,6 @@ int gate_steps(void);       /* that went through */
 int gate_last_tokens(void); /* in the last of them */
 /* Steps that hold an item of this slot fail as a whole, until gate_reset; -1: none. */
 void gate_break_slot(int32_t slot);
+/* As engine_info.pass_tokens, before an engine is open; 0 after gate_reset: the fake engine's. */
+extern int32_t gate_pass_tokens;
 void gate_fail_loads(const char *model_path);

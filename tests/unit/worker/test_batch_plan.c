@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -231,6 +232,46 @@ static void every_prompt_gets_on(void **state) {
         assert_in_range(steps[i], 1, 2 * (8000 + 6000 + 3000) / 512 + 3);
 }
 
+static void check_passes(const int32_t *counts, size_t count, struct batch_pass_rule rule,
+                         const char *expected) {
+    struct plan_item items[8];
+    char passes[64] = "";
+    size_t used = 0, size;
+    for (size_t i = 0; i < count; i++)
+        items[i] = (struct plan_item){.slot = (int32_t)i, .count = counts[i]};
+    batch_sort(items, count);
+    for (size_t done = 0; done < count; done += size) {
+        size = batch_pass(items + done, count - done, &rule);
+        assert_in_range(size, 1, count - done);
+        for (size_t i = 0; i < size; i++)
+            used += (size_t)snprintf(passes + used, sizeof passes - used, "%s%d:%d",
+                                     i > 0 ? "+" : (done > 0 ? " " : ""), items[done + i].slot,
+                                     items[done + i].count);
+    }
+    assert_string_equal(passes, expected);
+}
+
+static void a_pass_is_filled_up_to_where_more_takes_longer(void **state) {
+    (void)state;
+    const struct {
+        int32_t counts[6];
+        struct batch_pass_rule rule;
+        const char *expected;
+    } rows[] = {
+        {{1, 1, 1, 1, 1, 1}, {2, false}, "0:1+1:1+2:1+3:1+4:1+5:1"},
+        {{1, 1, 1, 1, 1, 1}, {2, true}, "0:1+1:1+2:1+3:1+4:1+5:1"},
+        {{1, 30, 1, 20, 40, 20}, {512, false}, "0:1+2:1+3:20+5:20+1:30+4:40"},
+        {{1, 30, 1, 20, 40, 20}, {22, false}, "0:1+2:1+3:20 5:20 1:30 4:40"},
+        {{1, 30, 1, 20, 40, 20}, {16, true}, "0:1+2:1 3:20 5:20 1:30 4:40"},
+        {{1, 30, 1, 20, 40, 20}, {512, true}, "0:1+2:1 3:20+5:20 1:30 4:40"},
+        {{5, 6, 5, 6, 300, 5}, {16, false}, "0:5+2:5+5:5 1:6+3:6 4:300"},
+        {{5, 6, 5, 6, 300, 5}, {16, true}, "0:5+2:5+5:5 1:6+3:6 4:300"},
+        {{5, 5, 5, 5, 5, 5}, {16, true}, "0:5+1:5+2:5 3:5+4:5+5:5"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        check_passes(rows[i].counts, 6, rows[i].rule, rows[i].expected);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plan_of_free_slots_is_empty),
@@ -245,6 +286,7 @@ int main(void) {
         cmocka_unit_test(a_crowd_of_short_prompts_costs_a_long_one_at_most_twice_its_time),
         cmocka_unit_test(prompts_of_one_length_run_one_after_the_other),
         cmocka_unit_test(every_prompt_gets_on),
+        cmocka_unit_test(a_pass_is_filled_up_to_where_more_takes_longer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

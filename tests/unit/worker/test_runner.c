@@ -300,7 +300,8 @@ static void a_step_that_fails_once_costs_no_job(void **state) {
     wait_done(4);
     for (int i = 0; i < 4; i++)
         check_text(i);
-    assert_int_equal(load_now().progress, load_now().steps + 1);
+    /* One call of the engine that failed, and one for each job in its place. */
+    assert_int_equal(load_now().progress, load_now().steps + 4);
 }
 
 static void a_step_that_keeps_failing_hits_the_guilty_job_only(void **state) {
@@ -437,6 +438,42 @@ static void a_long_prompt_does_not_hold_up_a_running_stream(void **state) {
     wait_done(2);
     check_text(0);
     check_text(1);
+}
+
+/* In one step: what decodes, then the shorter prompt, then the longer one, each with its tokens at once. */
+static void first_tokens_do_not_wait_for_longer_prompts(void **state) {
+    (void)state;
+    gate_pass_tokens = 4;
+    start();
+    gate_close();
+    struct wire_job first = harness_job(0, "[reply 300]");
+    submit_expected(0, &first);
+    for (int i = 0; i < 20 && t.harness.seen[0].tokens == 0; i++) {
+        gate_wait_arrival();
+        step();
+    }
+    struct wire_job longer = harness_job(1, "a prompt that has a good deal more to say than the other one");
+    struct wire_job shorter = harness_job(2, "a prompt");
+    submit_expected(1, &longer);
+    submit_expected(2, &shorter);
+    harness_wait(&t.harness, prompts_made, &(int){3});
+    step_until_starts(3);
+    uint64_t steps = load_now().steps;
+    int decoded = t.harness.seen[0].tokens;
+    step();
+    assert_int_equal(t.harness.seen[0].tokens, decoded + 1);
+    assert_int_equal(t.harness.seen[2].tokens, 0);
+    step();
+    assert_int_equal(t.harness.seen[2].tokens, 1);
+    assert_int_equal(t.harness.seen[1].tokens, 0);
+    step();
+    assert_int_equal(t.harness.seen[1].tokens, 1);
+    assert_int_equal(load_now().steps, steps + 1);
+    assert_int_equal(load_now().batch_max, 3);
+    gate_open();
+    wait_done(3);
+    for (int i = 0; i < 3; i++)
+        check_text(i);
 }
 
 static void jobs_of_a_controller_out_of_reach_end_and_free_their_slots(void **state) {
@@ -607,6 +644,7 @@ int main(void) {
         TEST(a_reply_without_text_is_a_reply),
         TEST(a_prompt_that_does_not_fit_is_refused_with_its_param),
         TEST(a_long_prompt_does_not_hold_up_a_running_stream),
+        TEST(first_tokens_do_not_wait_for_longer_prompts),
         TEST(jobs_of_a_controller_out_of_reach_end_and_free_their_slots),
         TEST(dropped_jobs_are_answered_with_draining),
         TEST(freeing_hands_back_every_job),
