@@ -86,38 +86,20 @@ static uint64_t refused_by(const struct registry_worker *worker) {
     return (uint64_t)worker->info.resources.refused;
 }
 
-static uint64_t sum_models(const struct registry_worker *worker,
-                           int64_t (*value)(const struct model_info *model)) {
-    int64_t sum = 0;
-    for (size_t i = 0; i < worker->info.model_count; i++) {
-        if (__builtin_add_overflow(sum, value(&worker->info.models[i]), &sum))
-            return INT64_MAX;
-    }
-    return (uint64_t)sum;
-}
-static int64_t loads(const struct model_info *model) {
-    return model->loads;
-}
-static int64_t unloads(const struct model_info *model) {
-    return model->unloads;
-}
-static int64_t load_failures(const struct model_info *model) {
-    return model->load_failures;
-}
-static int64_t waiting(const struct model_info *model) {
-    return model->waiting;
-}
 static uint64_t loads_of(const struct registry_worker *worker) {
-    return sum_models(worker, loads);
+    return worker->info.load.model_loads;
 }
 static uint64_t unloads_of(const struct registry_worker *worker) {
-    return sum_models(worker, unloads);
+    return worker->info.load.model_unloads;
 }
 static uint64_t load_failures_of(const struct registry_worker *worker) {
-    return sum_models(worker, load_failures);
+    return worker->info.load.model_load_failures;
 }
 static uint64_t waiting_for_loads_of(const struct registry_worker *worker) {
-    return sum_models(worker, waiting);
+    uint64_t sum = 0;
+    for (size_t i = 0; i < worker->info.model_count; i++)
+        sum += (uint64_t)worker->info.models[i].waiting;
+    return sum;
 }
 static uint64_t models_bytes_of(const struct registry_worker *worker) {
     return (uint64_t)worker->info.models_bytes;

@@ -12,8 +12,8 @@
 #include "engine/sampler.h"
 #include "llama.h"
 
-/* Where computing begins to take longer than reading the weights. */
-enum { PASS_TOKENS_CPU = 16, PASS_TOKENS_GPU = 512 };
+/* Where a pass takes in proportion to its tokens, but for some percent. See decisions/011. */
+enum { PASS_TOKENS_CPU = 64, PASS_TOKENS_GPU = 512 };
 
 struct llama_slot {
     bool started;

@@ -50,6 +50,9 @@ static const struct {
     {"batchMax", offsetof(struct worker_load, batch_max), U32},
     {"cancelStepsMax", offsetof(struct worker_load, cancel_steps_max), U32},
     {"rssBytes", offsetof(struct worker_load, rss_bytes), I64},
+    {"modelLoads", offsetof(struct worker_load, model_loads), I64},
+    {"modelUnloads", offsetof(struct worker_load, model_unloads), I64},
+    {"modelLoadFailures", offsetof(struct worker_load, model_load_failures), I64},
 };
 
 static int64_t get_field(const struct worker_load *load, size_t i) {

@@ -166,6 +166,9 @@ struct worker_load {
     uint32_t batch_max;       /* most sequences in one step */
     uint32_t cancel_steps_max; /* most steps that ran between a cancel's arrival and its slot being free */
     int64_t rss_bytes;
+    uint64_t model_loads; /* of all models, those included that are not there any more; so are the next two */
+    uint64_t model_unloads;
+    uint64_t model_load_failures;
     struct worker_queue queue;
 };
 

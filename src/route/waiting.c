@@ -40,20 +40,33 @@ static void drop_line(struct waiting_room *room, struct waiting_line *line) {
     free(line);
 }
 
-/* Would it fit if all of lower priority were gone? */
-static bool can_fit(const struct waiting_room *room, const struct waiter *waiter) {
-    size_t count = room->count, bytes = room->bytes;
-    for (int c = (int)waiter->priority + 1; c < CHAT_PRIORITY_COUNT; c++) {
-        count -= room->class_count[c];
-        bytes -= room->class_bytes[c];
-    }
-    return count < room->config.requests_max && waiter->bytes <= room->config.bytes_max - bytes;
+/* What a class has beyond the part of the room that is its own. */
+static size_t beyond_own(size_t used, size_t room_max) {
+    size_t own = room_max / WAITING_OWN_PART;
+    return used > own ? used - own : 0;
 }
 
-static struct waiter *youngest_below(const struct waiting_room *room, enum chat_priority priority) {
-    for (int c = CHAT_PRIORITY_COUNT - 1; c > (int)priority; c--)
-        if (room->class_count[c] > 0)
+/* Would it fit if all that must give way to it were gone? */
+static bool can_fit(const struct waiting_room *room, const struct waiter *waiter) {
+    const struct waiting_config *config = &room->config;
+    size_t count = room->count, bytes = room->bytes;
+    for (int c = (int)waiter->priority + 1; c < CHAT_PRIORITY_COUNT; c++) {
+        count -= beyond_own(room->class_count[c], config->requests_max);
+        bytes -= beyond_own(room->class_bytes[c], config->bytes_max);
+    }
+    return count < config->requests_max && waiter->bytes <= config->bytes_max - bytes;
+}
+
+/* Of the lowest priority that has more than its own of what the room has too little of. */
+static struct waiter *next_to_go(const struct waiting_room *room) {
+    const struct waiting_config *config = &room->config;
+    bool crowded = room->count > config->requests_max;
+    for (int c = CHAT_PRIORITY_COUNT - 1; c > 0; c--) {
+        if (crowded ? beyond_own(room->class_count[c], config->requests_max) > 0
+                    : beyond_own(room->class_bytes[c], config->bytes_max) > 0)
             return TAILQ_LAST(&room->classes[c], waiter_queue);
+    }
+    assert(false); /* can_fit has counted them */
     return NULL;
 }
 
@@ -98,7 +111,7 @@ bool waiting_enter(struct waiting_room *room, struct waiter *waiter, const char 
     insert(room, line, waiter);
     room->stats.entered++;
     while (room->count > room->config.requests_max || room->bytes > room->config.bytes_max) {
-        struct waiter *evicted = youngest_below(room, waiter->priority);
+        struct waiter *evicted = next_to_go(room);
         waiting_leave(room, evicted);
         room->stats.evicted++;
         evict(evicted, arg);

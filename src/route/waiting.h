@@ -8,8 +8,10 @@
  * so long; so when others have overtaken the oldest of a line WAITING_OVERTAKEN_MAX times, it is the oldest's
  * turn. Thus one in eight of those that are served is who has waited for longest.
  *
- * When the room is full, a newcomer takes the place of the youngest of the lowest priority below its own;
- * without such a one it is refused. Whoever is put out is answered by the caller: nothing is dropped.
+ * When the room is full, a newcomer takes the place of the youngest of the lowest priority below its own. One
+ * in WAITING_OWN_PART of the places, and of the bytes, of a lower priority are not to be had: however many of
+ * high priority come, some of the others wait and are served. Who finds no place is refused. Whoever is put
+ * out is answered by the caller: nothing is dropped.
  *
  * A waiter is a member of the caller's request; the room owns only the lines. Every call is O(1), but for
  * the entry of one that came earlier than those at the end of its line. Pure: time is an argument. */
@@ -24,7 +26,7 @@
 #include "base/map.h"
 #include "proto/chat.h"
 
-enum { WAITING_OVERTAKEN_MAX = 7 };
+enum { WAITING_OVERTAKEN_MAX = 7, WAITING_OWN_PART = 8 };
 
 struct waiter {
     TAILQ_ENTRY(waiter) in_line;

@@ -187,7 +187,7 @@ static struct model_step step_for_warm(const struct model_table *table, struct m
         return (struct model_step){.move = MODEL_STAY}; /* something is about to go */
     entry->warm = false;
     entry->state = MODEL_UNLOADED;
-    return (struct model_step){.move = MODEL_STAY};
+    return (struct model_step){MODEL_LEAVE_COLD, index};
 }
 
 /* `first`: nobody before it waits for room. */

@@ -65,9 +65,10 @@ void model_table_job_went(struct model_table *table, size_t index, int64_t now_m
 
 enum model_move {
     MODEL_STAY,
-    MODEL_LOAD,    /* this one: then model_table_loading */
-    MODEL_UNLOAD,  /* this one, which is idle: then model_table_unloading */
-    MODEL_GIVE_UP, /* this one can never have the room: then model_table_failed, for ever */
+    MODEL_LOAD,       /* this one: then model_table_loading */
+    MODEL_UNLOAD,     /* this one, which is idle: then model_table_unloading */
+    MODEL_LEAVE_COLD, /* this one, which was to be warm, has found no room: so it is already */
+    MODEL_GIVE_UP,    /* this one can never have the room: then model_table_failed, for ever */
 };
 struct model_step {
     enum model_move move;

@@ -1,5 +1,6 @@
 #include "worker/models.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -124,19 +125,26 @@ static void add_configured(struct models *models, const struct config_model *con
         model->stamp = stamp;
 }
 
+void model_pin_if_named(struct model *model) {
+    const struct config *config = models_config(model->models);
+    const struct config_list *named = &config->worker.pre_warming.models;
+    struct model_entry *entry = model_entry_of(model);
+    for (size_t turn = 0; turn < named->count && config->worker.pre_warming.enabled; turn++) {
+        if (strcmp(named->items[turn], model->source.name) != 0)
+            continue;
+        entry->warm = entry->pinned = true;
+        entry->turn = turn;
+        return;
+    }
+}
+
 static void plan_warming(struct models *models) {
     const struct config *config = models_config(models);
     const struct config_list *named = &config->worker.pre_warming.models;
     for (size_t i = 0; i < models->table.count && config->worker.pre_warming.enabled; i++)
         models->table.entries[i].warm = named->count == 0;
-    for (size_t turn = 0; turn < named->count && config->worker.pre_warming.enabled; turn++) {
-        size_t index = models_find(models, named->items[turn]);
-        if (index == models->table.count)
-            continue;
-        struct model_entry *entry = &models->table.entries[index];
-        entry->warm = entry->pinned = true;
-        entry->turn = turn;
-    }
+    for (size_t i = 0; i < models->table.count; i++)
+        model_pin_if_named(models->list[i]);
 }
 
 void models_start(struct models *models) {
@@ -167,6 +175,7 @@ void models_remove(struct models *models, struct model *model) {
     size_t index = model->index;
     struct worker_load last = {.running = 0};
     load_line_add_load(&model->line, clock_ms(), &last);
+    models_add_loads(model_entry_of(model), &last);
     models_add_counters(&models->past, &last);
     model_table_remove(&models->table, index);
     for (size_t i = index; i < models->table.count; i++) {
@@ -275,29 +284,20 @@ void models_submit(struct models *models, size_t index, struct job *job) {
     }
 }
 
-/* After a flag of the job was set. */
-static void end_if_waiting(struct models *models, struct job *job) {
-    struct model *model = models->list[models_find(models, job->wire.chat.model)];
-    load_line_remove(&model->line, job);
-    end_checked(model, job);
-}
-
 void models_cancel(struct models *models, struct job *job) {
     if (job->runner) {
         runner_cancel(job->runner, job);
         return;
     }
+    struct model *model = models->list[models_find(models, job->wire.chat.model)];
     atomic_store_explicit(&job->cancelled, true, memory_order_release);
-    end_if_waiting(models, job);
+    load_line_remove(&model->line, job);
+    end_checked(model, job);
 }
 
-void models_drop(struct models *models, struct job *job) {
-    if (job->runner) {
-        runner_drop(job->runner, job);
-        return;
-    }
-    atomic_store_explicit(&job->drop, true, memory_order_release);
-    end_if_waiting(models, job);
+void models_drop(struct job *job) {
+    assert(job->runner); /* models_drain has ended those that wait for a model */
+    runner_drop(job->runner, job);
 }
 
 void models_on_pressure(struct models *models, enum resource_level level) {

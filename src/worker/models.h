@@ -44,7 +44,7 @@ size_t models_position(const struct models *models, size_t index, enum chat_prio
 void models_submit(struct models *models, size_t index, struct job *job);
 /* The job must be inside. It may be over when these return. */
 void models_cancel(struct models *models, struct job *job);
-void models_drop(struct models *models, struct job *job); /* ends it with WORKER_DRAINING */
+void models_drop(struct job *job); /* ends it with WORKER_DRAINING; after models_drain */
 
 /* The worker drains: nothing is loaded any more, and what waits for a load is answered now. */
 void models_drain(struct models *models);

@@ -44,6 +44,7 @@ static void add_file(struct models *models, struct model_file *file) {
         return;
     model->stamp = file->stamp;
     model_entry_of(model)->warm = !models->table.config.on_demand; /* nothing else would load it */
+    model_pin_if_named(model);
     log_info("a new model is known", F_STR("model", name), F_STR("path", file->path));
 }
 

@@ -57,9 +57,18 @@ void models_add_counters(struct worker_load *to, const struct worker_load *from)
     to->queue.enqueued += from->queue.enqueued;
     to->queue.rejected += from->queue.rejected;
     to->queue.evicted += from->queue.evicted;
+    to->model_loads += from->model_loads;
+    to->model_unloads += from->model_unloads;
+    to->model_load_failures += from->model_load_failures;
     to->batch_max = from->batch_max > to->batch_max ? from->batch_max : to->batch_max;
     if (from->cancel_steps_max > to->cancel_steps_max)
         to->cancel_steps_max = from->cancel_steps_max;
+}
+
+void models_add_loads(const struct model_entry *entry, struct worker_load *load) {
+    load->model_loads += (uint64_t)entry->loads;
+    load->model_unloads += (uint64_t)entry->unloads;
+    load->model_load_failures += (uint64_t)entry->load_failures;
 }
 
 void models_get_info(struct models *models, int64_t now_ms, struct worker_info *out) {
@@ -70,6 +79,7 @@ void models_get_info(struct models *models, int64_t now_ms, struct worker_info *
         struct model *model = models->list[i];
         tell_model(models, i, now_ms, &out->models[i]);
         load_line_add_load(&model->line, now_ms, &out->load);
+        models_add_loads(model_entry_of(model), &out->load);
         out->load.queue_max += (int32_t)models_config(models)->worker.max_depth;
         if (model->runner)
             runner_add_load(model->runner, now_ms, &out->load);

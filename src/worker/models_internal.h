@@ -52,6 +52,8 @@ void model_end_line(struct model *model, const struct error *error);
 void models_arm_timer(struct models *models);
 /* NULL: no memory, and it is logged. Takes the texts of `source` over. */
 struct model *models_add(struct models *models, struct config_model *source, const struct model_facts *facts);
+/* To be warm and to stay, if pre_warming.models says so. */
+void model_pin_if_named(struct model *model);
 /* Out of the table and freed; it has no jobs and no runner. */
 void models_remove(struct models *models, struct model *model);
 
@@ -74,3 +76,5 @@ bool models_follow_files(struct models *models);
 
 /* Adds what counts what was, not what is. */
 void models_add_counters(struct worker_load *to, const struct worker_load *from);
+/* Adds how often it was loaded and unloaded, and could not be. */
+void models_add_loads(const struct model_entry *entry, struct worker_load *load);

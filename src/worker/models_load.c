@@ -158,6 +158,12 @@ static void do_step(struct models *models, const struct model_step *step) {
     case MODEL_UNLOAD:
         model_unload(model);
         return;
+    case MODEL_LEAVE_COLD:
+        log_warn("no room to have a model warm", F_STR("model", model->source.name),
+                 F_INT("bytes", model_entry_of(model)->bytes),
+                 F_INT("bytes_used", model_table_bytes(&models->table)),
+                 F_INT("bytes_max", models->table.config.bytes_max));
+        return;
     case MODEL_GIVE_UP:
         give_up(model);
         return;

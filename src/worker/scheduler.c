@@ -68,11 +68,6 @@ static void hand_out(struct scheduler *scheduler) {
     scheduler->ended_count = 0;
 }
 
-void scheduler_hand_out(struct scheduler *scheduler) {
-    emit_flush(&scheduler->emitter);
-    hand_out(scheduler);
-}
-
 void scheduler_free_slot(struct scheduler *scheduler, struct slot *slot, bool keep) {
     int32_t index = (int32_t)(slot - scheduler->slots);
     engine_slot_stop(scheduler->env.engine, index);
@@ -327,11 +322,16 @@ static void count_cells(struct scheduler *scheduler) {
 }
 
 /* Jobs go out only now, so that a worker without jobs has nothing left to say either. */
+void scheduler_hand_out(struct scheduler *scheduler) {
+    emit_flush(&scheduler->emitter);
+    count_cells(scheduler);
+    hand_out(scheduler);
+}
+
 static void publish(struct scheduler *scheduler) {
     emit_flush(&scheduler->emitter);
     end_lost_slots(scheduler);
-    count_cells(scheduler);
-    hand_out(scheduler);
+    scheduler_hand_out(scheduler);
 }
 
 static void tell_prefixes(struct scheduler *scheduler) {

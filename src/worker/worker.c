@@ -247,7 +247,7 @@ static void drop_jobs(struct worker *worker) {
     log_warn("the drain limit is reached", F_INT("jobs", worker->jobs.count));
     while (map_next(&worker->jobs, &cursor, NULL, &value)) {
         struct job *job = value;
-        models_drop(worker->models, job);
+        models_drop(job);
     }
 }
 

@@ -34,6 +34,7 @@ test('a model without room is loaded for who asks, and the one used longest ago 
   const cluster = await serve('--model-dir', folderWith('a', 'b', 'c'), '--models-memory-mb', ROOM_FOR_TWO);
   try {
     assert.deepEqual(await states(cluster), {a: 'ready', b: 'ready', c: 'unloaded'});
+    assert.match(cluster.child.output, /no room to have a model warm.*\bc\b/);
     const {c, modelMemory} = await modelsOf(cluster);
     assert.equal(c.architecture, 'llama');
     assert.equal(c.quantization, 'Q8_0');
@@ -88,9 +89,11 @@ test('without pre-warming the first request loads, and several at once load once
   }
 });
 
-test('a file that comes is served, a broken one is not, and what is removed goes', async () => {
+test('a file that comes is served, a broken one is not, what is removed goes and may come back', async () => {
   const folder = folderWith('a');
-  const cluster = await serve('--model-dir', folder, '--model-scan-interval-ms', 100);
+  const cluster = await serve(
+    ...['--model-dir', folder, '--model-scan-interval-ms', 100, '--pre-warming-models', 'a'],
+  );
   try {
     copyFileSync(MODEL, path.join(folder, 'b.gguf'));
     writeFileSync(path.join(folder, 'half.gguf'), readFileSync(MODEL).subarray(0, 1 << 20));
@@ -106,6 +109,13 @@ test('a file that comes is served, a broken one is not, and what is removed goes
     assert.deepEqual(data.map((model) => model.id), ['b']);
     assert.equal((await cluster.post({model: 'a', messages: [{role: 'user', content: FRANCE}]})).status, 404);
     await asks(cluster, 'b');
+    const loads = async () =>
+      (await cluster.exposition())['mlx_controller_worker_model_loads_total{worker="worker-1"}'];
+    assert.equal(await loads(), 2);
+    copyFileSync(MODEL, path.join(folder, 'a.gguf'));
+    await until('its return', limit(5000), async () => (await states(cluster)).a === 'ready');
+    assert.ok((await modelsOf(cluster)).a.pinned);
+    await until('its load in the metrics', limit(5000), async () => (await loads()) === 3);
   } finally {
     await cluster.stop();
   }

@@ -68,6 +68,9 @@ static void random_load(struct rng *rng, struct worker_load *load) {
         .batch_max = (uint32_t)(rng_next(rng) >> (32 + rng_below(rng, 32))),
         .cancel_steps_max = (uint32_t)(rng_next(rng) >> (32 + rng_below(rng, 32))),
         .rss_bytes = random_i64(rng),
+        .model_loads = (uint64_t)random_i64(rng),
+        .model_unloads = (uint64_t)random_i64(rng),
+        .model_load_failures = (uint64_t)random_i64(rng),
     };
     struct worker_queue *queue = &load->queue;
     int64_t *const numbers[] = {&queue->enqueued,     &queue->rejected,    &queue->evicted,
@@ -203,6 +206,9 @@ static void assert_same_load(const struct worker_load *a, const struct worker_lo
     assert_true(a->batch_max == b->batch_max);
     assert_true(a->cancel_steps_max == b->cancel_steps_max);
     assert_true(a->rss_bytes == b->rss_bytes);
+    assert_true(a->model_loads == b->model_loads);
+    assert_true(a->model_unloads == b->model_unloads);
+    assert_true(a->model_load_failures == b->model_load_failures);
     assert_memory_equal(&a->queue, &b->queue, sizeof(a->queue));
 }
 

@@ -290,12 +290,13 @@ static void a_full_room_refuses_equals_and_gives_way_to_higher_priority(void **s
 static void nobody_is_put_out_for_one_who_does_not_fit_all_the_same(void **state) {
     (void)state;
     struct waiting_room room;
-    open_room(&room, 10, 10);
+    open_room(&room, 7, 10);
     struct evicted evicted = {0};
     struct waiter medium = at(0, CHAT_PRIORITY_MEDIUM), low = at(1, CHAT_PRIORITY_LOW),
                   large = at(2, CHAT_PRIORITY_MEDIUM), fits = at(3, CHAT_PRIORITY_MEDIUM);
-    medium.bytes = low.bytes = 5;
-    large.bytes = 6;
+    medium.bytes = 4;
+    low.bytes = 6;
+    large.bytes = 7;
     fits.bytes = 5;
     enter(&room, &medium, "m");
     enter(&room, &low, "m");
@@ -303,8 +304,40 @@ static void nobody_is_put_out_for_one_who_does_not_fit_all_the_same(void **state
     assert_int_equal(evicted.count, 0);
     assert_true(waiting_enter(&room, &fits, "m", note_evicted, &evicted));
     assert_int_equal(evicted.count, 1);
-    assert_int_equal(room.bytes, 10);
+    assert_int_equal(room.bytes, 9);
     leave_all(&room);
+}
+
+/* The room is full of one priority, and then of a higher one; returns how many of the first are left. */
+static size_t left_after(enum chat_priority first, enum chat_priority then, size_t requests, size_t bytes) {
+    struct waiting_room room;
+    struct waiter waiters[2][20];
+    struct evicted evicted = {0};
+    open_room(&room, requests, bytes);
+    for (int i = 0; i < 40; i++) {
+        struct waiter *waiter = &waiters[i / 20][i % 20];
+        *waiter = at(i, i < 20 ? first : then);
+        waiter->bytes = 10;
+        (void)!waiting_enter(&room, waiter, "m", note_evicted, &evicted);
+    }
+    size_t left = room.class_count[first];
+    assert_int_equal(room.count, 16);
+    assert_int_equal(room.class_count[then], 16 - left);
+    assert_int_equal(evicted.count, 16 - left);
+    assert_int_equal(room.stats.refused, 4 + 20 - evicted.count);
+    for (size_t i = 0; i < left; i++)
+        assert_non_null(waiters[0][i].line); /* those that came first */
+    leave_all(&room);
+    return left;
+}
+
+static void each_priority_keeps_a_part_of_the_room(void **state) {
+    (void)state;
+    assert_int_equal(left_after(CHAT_PRIORITY_LOW, CHAT_PRIORITY_HIGH, 16, 10000), 2);
+    assert_int_equal(left_after(CHAT_PRIORITY_LOW, CHAT_PRIORITY_MEDIUM, 16, 10000), 2);
+    assert_int_equal(left_after(CHAT_PRIORITY_MEDIUM, CHAT_PRIORITY_HIGH, 16, 10000), 2);
+    assert_int_equal(left_after(CHAT_PRIORITY_LOW, CHAT_PRIORITY_HIGH, 1000, 160), 2);
+    assert_int_equal(left_after(CHAT_PRIORITY_HIGH, CHAT_PRIORITY_LOW, 16, 10000), 16);
 }
 
 static void a_room_without_places_takes_nobody(void **state) {
@@ -389,6 +422,7 @@ int main(void) {
         cmocka_unit_test(one_that_turns_out_to_be_picky_lets_others_pass),
         cmocka_unit_test(one_that_comes_back_takes_the_place_of_its_arrival),
         cmocka_unit_test(a_full_room_refuses_equals_and_gives_way_to_higher_priority),
+        cmocka_unit_test(each_priority_keeps_a_part_of_the_room),
         cmocka_unit_test(nobody_is_put_out_for_one_who_does_not_fit_all_the_same),
         cmocka_unit_test(a_room_without_places_takes_nobody),
         cmocka_unit_test(the_one_returned_last_may_leave_during_a_walk),

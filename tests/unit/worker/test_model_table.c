@@ -194,7 +194,8 @@ static void models_to_be_warm_are_loaded_in_turn_as_far_as_there_is_room_and_beh
     model_table_loaded(&table, 0, 10, 4);
     check_next(4, MODEL_STAY, 0);
     model_table_loaded(&table, 3, 10, 5);
-    check_next(5, MODEL_LOAD, 2); /* the second one has no room: nobody goes for it */
+    check_next(5, MODEL_LEAVE_COLD, 1); /* nobody goes for it */
+    check_next(5, MODEL_LOAD, 2);
     assert_int_equal(table.entries[1].state, MODEL_UNLOADED);
     assert_false(table.entries[1].warm);
 }
