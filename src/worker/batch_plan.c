@@ -63,9 +63,7 @@ static size_t pack(struct prompts *prompts) {
     for (size_t i = 0; i < prompts->count; i++) {
         if (prompts->items[i].count == 0)
             continue;
-        prompts->items[kept] = prompts->items[i];
-        prompts->items[kept].last = left_of(prompts, i) == 0;
-        kept++;
+        prompts->items[kept++] = prompts->items[i];
     }
     return kept;
 }
@@ -74,7 +72,7 @@ size_t batch_plan(const struct slot_view *views, size_t slots, int32_t budget, s
     size_t decoding = 0;
     for (size_t i = 0; i < slots; i++) {
         if (views[i].phase == SLOT_DECODE)
-            out[decoding++] = (struct plan_item){.slot = (int32_t)i, .count = 1, .last = true};
+            out[decoding++] = (struct plan_item){.slot = (int32_t)i, .count = 1};
     }
     assert(budget >= 0 && (size_t)budget >= decoding);
     struct prompts prompts = {.views = views, .items = out + decoding};

@@ -27,7 +27,6 @@ struct slot_view {
 struct plan_item {
     int32_t slot;
     int32_t count; /* tokens: 1 for decode */
-    bool last;     /* the prompt is complete after it (or decode): a next token is wanted */
 };
 
 /* Writes at most `slots` items to `out` and returns how many; their counts add up to at most `budget`, which

@@ -231,6 +231,29 @@ int32_t kv_cache_take(struct kv_cache *cache, const struct kv_place *place, int3
     return slot->count;
 }
 
+bool kv_cache_find_more(const struct kv_cache *cache, int32_t slot, int32_t count, struct kv_place *place) {
+    const struct kv_slot *own = &cache->slots[slot];
+    assert(cache->busy[slot]);
+    *place = (struct kv_place){.slot = slot, .held = own->count};
+    if (!cache->config.reuse || count - 1 - own->count < COPY_LEAST)
+        return false;
+    int32_t from = -1, most = 0;
+    for (int32_t i = 0; i < cache->info.slots; i++) {
+        int32_t common = i != slot ? common_with(cache, i, own->tokens, count - 1) : 0;
+        if (common > most) {
+            most = common;
+            from = i;
+        }
+    }
+    consider_slot(cache, place, from, most);
+    return place->source == KV_SOURCE_SLOT;
+}
+
+int32_t kv_cache_take_more(struct kv_cache *cache, const struct kv_place *place) {
+    copy_from_slot(cache, place);
+    return cache->slots[place->slot].count;
+}
+
 void kv_cache_grow(struct kv_cache *cache, int32_t slot, int32_t count) {
     assert(cache->busy[slot]);
     set_count(cache, slot, cache->slots[slot].count + count);

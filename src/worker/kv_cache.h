@@ -5,7 +5,8 @@
  * or another free slot into which that beginning is copied: from a slot, which may be running, or from
  * memory, where sequences go that had to make way (prefix_store.h). Where there is nothing of use, a slot
  * beside running ones is taken, because the engine computes neighbours in one pass; between equals the one
- * that was not used for longest.
+ * that was not used for longest. Of prompts that come together and begin alike the first one computes that
+ * beginning, and the others copy it before their turn.
  *
  * In a cache that all slots share (engine_options.cache_tokens), copies between slots use the same cells, so
  * a common system prompt is held once; what free slots hold counts as free, since it makes way when cells are
@@ -76,6 +77,12 @@ MUST_USE bool kv_cache_find(struct kv_cache *cache, const int32_t *tokens, int32
  * Takes the blocks over. */
 int32_t kv_cache_take(struct kv_cache *cache, const struct kv_place *place, int32_t *tokens,
                       struct prefix_blocks *blocks);
+/* Does another slot hold so much more of the first `count` tokens of a busy one by now that it is worth
+ * copying? Changes nothing. */
+MUST_USE bool kv_cache_find_more(const struct kv_cache *cache, int32_t slot, int32_t count,
+                                 struct kv_place *place);
+/* Right after it, with the slot stopped. Returns as kv_cache_take. */
+int32_t kv_cache_take_more(struct kv_cache *cache, const struct kv_place *place);
 /* A step computed some more of its tokens. */
 void kv_cache_grow(struct kv_cache *cache, int32_t slot, int32_t count);
 /* Its job is over and stopped. Takes the tokens over. */

@@ -229,12 +229,13 @@ static bool reserve_reply(const struct scheduler *scheduler, struct job *job) {
     return tokens != NULL;
 }
 
-static void count_held(struct scheduler *scheduler, struct job *job, int32_t held) {
-    job->held = held < job_prompt_tokens(job) ? held : job_prompt_tokens(job);
-    if (held == 0)
-        return;
-    STAT_ADD(scheduler->env.stats->cache_hits, 1);
-    STAT_ADD(scheduler->env.stats->cached_tokens, (uint64_t)held);
+void scheduler_count_held(struct scheduler *scheduler, struct job *job, int32_t tokens) {
+    int32_t held = job->held + tokens, most = job_prompt_tokens(job);
+    if (tokens > 0) {
+        STAT_ADD(scheduler->env.stats->cache_hits, job->held == 0);
+        STAT_ADD(scheduler->env.stats->cached_tokens, (uint64_t)tokens);
+    }
+    job->held = held < 0 ? 0 : (held < most ? held : most);
 }
 
 static void fail_start(struct scheduler *scheduler, struct job *job, enum status status) {
@@ -264,7 +265,7 @@ static void start_slot(struct scheduler *scheduler, const struct kv_place *place
     job->started_ms = scheduler->now_ms;
     scheduler->active++;
     count_out(scheduler, job);
-    count_held(scheduler, job, held);
+    scheduler_count_held(scheduler, job, held);
     STAT_SET(scheduler->env.stats->running, scheduler->active);
     scheduler_emit(scheduler, job,
                    (struct wire_event){.kind = WIRE_EVENT_STARTED, .prompt_tokens = job_prompt_tokens(job)});

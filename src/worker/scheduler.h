@@ -58,7 +58,8 @@ struct runner_stats {
 struct slot {
     struct job *job; /* NULL: free */
     uint64_t started;
-    bool lost; /* events of this job could not be published */
+    bool lost;  /* events of this job could not be published */
+    bool alone; /* to copy the beginning of its prompt has failed */
 };
 
 /* A job that had a slot and waits for one again. */
@@ -137,6 +138,8 @@ void scheduler_emit(struct scheduler *scheduler, const struct job *job, struct w
 void scheduler_end_job(struct scheduler *scheduler, struct job *job, enum job_end end);
 /* Publishes the events so far, and hands out the jobs that are over. */
 void scheduler_hand_out(struct scheduler *scheduler);
+/* So many tokens of its prompt need not be computed; < 0: they must be after all. */
+void scheduler_count_held(struct scheduler *scheduler, struct job *job, int32_t tokens);
 /* Takes the job out of the slot. `keep`: what it has computed may be of use for others. */
 void scheduler_free_slot(struct scheduler *scheduler, struct slot *slot, bool keep);
 /* The slot's job is over and its last event, if any, is added: frees the slot. */

@@ -8,13 +8,14 @@ static struct slot *slot_of(struct scheduler *scheduler, const struct engine_ite
 
 static struct engine_item item_of(struct scheduler *scheduler, const struct plan_item *plan) {
     const struct slot *slot = &scheduler->slots[plan->slot];
-    int32_t held = scheduler_held(scheduler, slot);
+    int32_t held = scheduler_held(scheduler, slot), left = (int32_t)slot->job->prompt.count - held;
+    int32_t count = plan->count < left ? plan->count : left;
     return (struct engine_item){
         .slot = plan->slot,
         .position = held,
         .tokens = slot->job->prompt.tokens + held,
-        .count = plan->count,
-        .sample = plan->last,
+        .count = count,
+        .sample = count == left,
         .next = ENGINE_TOKEN_NONE,
         .status = STATUS_OK,
     };
@@ -45,14 +46,6 @@ static const struct job *find_heavy(struct scheduler *scheduler, const struct en
             return slot_of(scheduler, &items[i])->job;
     }
     return NULL;
-}
-
-static size_t make_items(struct scheduler *scheduler, int32_t budget) {
-    size_t count = batch_plan(scheduler->views, (size_t)scheduler->info.slots, budget, scheduler->plan);
-    batch_sort(scheduler->plan, count);
-    for (size_t i = 0; i < count; i++)
-        scheduler->items[i] = item_of(scheduler, &scheduler->plan[i]);
-    return count;
 }
 
 static void finish(struct scheduler *scheduler, struct slot *slot, enum finish_reason reason) {
@@ -154,6 +147,44 @@ static void apply_item(struct scheduler *scheduler, const struct engine_item *it
         take_token(scheduler, slot, item->next);
 }
 
+/* Another slot may hold more of this one's prompt by now than it does itself. */
+static void share_prompt(struct scheduler *scheduler, struct slot *slot) {
+    struct engine *engine = scheduler->env.engine;
+    struct job *job = slot->job;
+    int32_t index = (int32_t)(slot - scheduler->slots), held = scheduler_held(scheduler, slot);
+    struct kv_place place;
+    if (slot->alone || !kv_cache_find_more(&scheduler->cache, index, (int32_t)job->prompt.count, &place))
+        return;
+    engine_slot_stop(engine, index);
+    int32_t more = kv_cache_take_more(&scheduler->cache, &place) - held;
+    slot->alone = held + more < place.held;
+    scheduler_count_held(scheduler, job, more);
+    enum status status =
+        engine_slot_start(engine, index, &job->wire.chat.sampling, &job->prompt, held + more);
+    if (status != STATUS_OK)
+        fail(scheduler, slot, status, "the engine could not go on with a copy of a prompt's beginning");
+}
+
+static void share_prompts(struct scheduler *scheduler) {
+    for (int32_t i = 0; i < scheduler->info.slots; i++) {
+        if (scheduler->slots[i].job)
+            share_prompt(scheduler, &scheduler->slots[i]);
+    }
+}
+
+/* The pass before this one may have computed what the prompts of this one begin with. Returns how many items
+ * there are. */
+static size_t make_items(struct scheduler *scheduler, const struct plan_item *plan, size_t count) {
+    size_t made = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct slot *slot = &scheduler->slots[plan[i].slot];
+        share_prompt(scheduler, slot);
+        if (slot->job)
+            scheduler->items[made++] = item_of(scheduler, &plan[i]);
+    }
+    return made;
+}
+
 static enum status run_pass(struct scheduler *scheduler, struct engine_item *items, size_t count,
                             struct error *error) {
     *error = (struct error){.status = STATUS_OK};
@@ -180,7 +211,8 @@ static void pass_one_by_one(struct scheduler *scheduler, struct engine_item *ite
 }
 
 /* false: the rest of the step is to be planned anew. */
-static bool step_pass(struct scheduler *scheduler, struct engine_item *items, size_t count) {
+static bool step_pass(struct scheduler *scheduler, size_t count) {
+    struct engine_item *items = scheduler->items;
     struct error error;
     scheduler->heavy = find_heavy(scheduler, items, count);
     enum status status = run_pass(scheduler, items, count, &error);
@@ -209,18 +241,23 @@ static void count_step(struct scheduler *scheduler, size_t sequences) {
 }
 
 void scheduler_step(struct scheduler *scheduler) {
+    share_prompts(scheduler);
     int32_t budget = scheduler_step_budget(scheduler);
     if (budget == 0)
         return;
     const struct batch_pass_rule rule = {.tokens = scheduler->info.pass_tokens,
                                          .even = scheduler->info.pass_is_even};
-    size_t count = make_items(scheduler, budget), done = 0;
-    while (done < count) {
-        size_t size = batch_pass(scheduler->plan + done, count - done, &rule);
-        if (!step_pass(scheduler, scheduler->items + done, size))
+    struct plan_item *plan = scheduler->plan;
+    size_t count = batch_plan(scheduler->views, (size_t)scheduler->info.slots, budget, plan);
+    batch_sort(plan, count);
+    size_t planned = 0, done = 0, size;
+    for (; planned < count; planned += size) {
+        size = batch_pass(plan + planned, count - planned, &rule);
+        size_t items = make_items(scheduler, plan + planned, size);
+        if (items > 0 && !step_pass(scheduler, items))
             break;
         scheduler_hand_out(scheduler); /* what is done does not wait for the longer prompts */
-        done += size;
+        done += items;
     }
     if (done > 0)
         count_step(scheduler, done);

@@ -11,10 +11,9 @@
 #include "base/attr.h"
 #include "base/rng.h"
 
-static void check_item(const struct plan_item *item, int32_t slot, int32_t count, bool last) {
+static void check_item(const struct plan_item *item, int32_t slot, int32_t count) {
     assert_int_equal(item->slot, slot);
     assert_int_equal(item->count, count);
-    assert_int_equal(item->last, last);
 }
 
 static void plan_of_free_slots_is_empty(void **state) {
@@ -34,12 +33,12 @@ static void decoding_slots_come_first_with_one_token_each(void **state) {
     };
     struct plan_item out[4];
     assert_int_equal(batch_plan(views, 4, 100, out), 3);
-    check_item(&out[0], 1, 1, true);
-    check_item(&out[1], 3, 1, true);
-    check_item(&out[2], 0, 5, true);
+    check_item(&out[0], 1, 1);
+    check_item(&out[1], 3, 1);
+    check_item(&out[2], 0, 5);
 }
 
-static void a_long_prompt_gets_what_is_left_and_is_not_last(void **state) {
+static void a_long_prompt_gets_what_is_left(void **state) {
     (void)state;
     const struct slot_view views[] = {
         {.phase = SLOT_DECODE, .started = 0},
@@ -47,7 +46,7 @@ static void a_long_prompt_gets_what_is_left_and_is_not_last(void **state) {
     };
     struct plan_item out[2];
     assert_int_equal(batch_plan(views, 2, 64, out), 2);
-    check_item(&out[1], 1, 63, false);
+    check_item(&out[1], 1, 63);
 }
 
 static void prompts_share_the_budget_in_the_order_they_started(void **state) {
@@ -59,9 +58,9 @@ static void prompts_share_the_budget_in_the_order_they_started(void **state) {
     };
     struct plan_item out[3];
     assert_int_equal(batch_plan(views, 3, 25, out), 3);
-    check_item(&out[0], 1, 10, true);
-    check_item(&out[1], 2, 10, true);
-    check_item(&out[2], 0, 5, false);
+    check_item(&out[0], 1, 10);
+    check_item(&out[1], 2, 10);
+    check_item(&out[2], 0, 5);
 }
 
 static void a_prompt_without_budget_waits_for_the_next_step(void **state) {
@@ -72,7 +71,7 @@ static void a_prompt_without_budget_waits_for_the_next_step(void **state) {
     };
     struct plan_item out[2];
     assert_int_equal(batch_plan(views, 2, 30, out), 1);
-    check_item(&out[0], 0, 30, true);
+    check_item(&out[0], 0, 30);
 }
 
 static void short_prompts_get_up_to_half_before_a_long_one(void **state) {
@@ -85,13 +84,13 @@ static void short_prompts_get_up_to_half_before_a_long_one(void **state) {
     };
     struct plan_item out[4];
     assert_int_equal(batch_plan(views, 4, 96, out), 3);
-    check_item(&out[0], 0, 48, false);
-    check_item(&out[1], 1, 40, true);
-    check_item(&out[2], 2, 8, true);
+    check_item(&out[0], 0, 48);
+    check_item(&out[1], 1, 40);
+    check_item(&out[2], 2, 8);
     /* Of 50 the third one begins with the 2 that are left. */
     assert_int_equal(batch_plan(views, 4, 100, out), 4);
-    check_item(&out[0], 0, 50, false);
-    check_item(&out[3], 3, 2, false);
+    check_item(&out[0], 0, 50);
+    check_item(&out[3], 3, 2);
 }
 
 static void a_prompt_that_is_not_much_shorter_does_not_overtake(void **state) {
@@ -102,11 +101,11 @@ static void a_prompt_that_is_not_much_shorter_does_not_overtake(void **state) {
     };
     struct plan_item out[2];
     assert_int_equal(batch_plan(views, 2, 100, out), 1);
-    check_item(&out[0], 0, 100, false);
+    check_item(&out[0], 0, 100);
     views[1].prompt_left = 500;
     assert_int_equal(batch_plan(views, 2, 100, out), 2);
-    check_item(&out[0], 0, 50, false);
-    check_item(&out[1], 1, 50, false);
+    check_item(&out[0], 0, 50);
+    check_item(&out[1], 1, 50);
 }
 
 struct totals {
@@ -155,7 +154,6 @@ static void every_plan_keeps_the_rules(void **state) {
             assert_int_equal(view->phase, i < totals.decoding ? SLOT_DECODE : SLOT_PREFILL);
             int32_t whole = view->phase == SLOT_DECODE ? 1 : view->prompt_left;
             assert_in_range(out[i].count, 1, whole);
-            assert_int_equal(out[i].last, out[i].count == whole);
             if (i > totals.decoding)
                 assert_true(views[out[i - 1].slot].started < view->started);
         }
@@ -164,7 +162,8 @@ static void every_plan_keeps_the_rules(void **state) {
             continue;
         const struct plan_item *first = &out[totals.decoding];
         assert_int_equal(first->slot, totals.first);
-        assert_true(first->last || first->count >= (budget - (int32_t)totals.decoding) / 2);
+        assert_true(first->count == views[first->slot].prompt_left ||
+                    first->count >= (budget - (int32_t)totals.decoding) / 2);
     }
 }
 
@@ -183,7 +182,7 @@ static void steps_of(const int32_t *lengths, size_t count, int32_t crowd, int32_
         for (size_t i = 0; i < items; i++) {
             size_t slot = (size_t)out[i].slot;
             views[slot].prompt_left -= out[i].count;
-            if (!out[i].last)
+            if (views[slot].prompt_left > 0)
                 continue;
             views[slot].phase = SLOT_FREE;
             if (slot < count) {
@@ -276,7 +275,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plan_of_free_slots_is_empty),
         cmocka_unit_test(decoding_slots_come_first_with_one_token_each),
-        cmocka_unit_test(a_long_prompt_gets_what_is_left_and_is_not_last),
+        cmocka_unit_test(a_long_prompt_gets_what_is_left),
         cmocka_unit_test(prompts_share_the_budget_in_the_order_they_started),
         cmocka_unit_test(a_prompt_without_budget_waits_for_the_next_step),
         cmocka_unit_test(short_prompts_get_up_to_half_before_a_long_one),

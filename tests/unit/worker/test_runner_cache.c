@@ -156,6 +156,49 @@ static void copies_of_a_long_beginning_are_held_once(void **state) {
     assert_int_equal(load_now().parks, 0);
 }
 
+/* Four jobs that get their slots at once, whose prompts are alike but for their end. */
+static void compute_a_common_beginning_once(void) {
+    struct expected expected[4];
+    gate_pass_tokens = 4;
+    t.harness.config.worker.min_batch_size = 4;
+    t.harness.config.worker.batch_timeout_ms = 60000;
+    t.harness.config.worker.adaptive_timeout = false;
+    start();
+    for (int i = 0; i < 4; i++) {
+        char text[LONG + 32];
+        memset(text, 'a', LONG);
+        snprintf(text + LONG, sizeof text - LONG, " number %d", i);
+        struct wire_job wire = harness_job(i, text);
+        wire.chat.max_tokens = 10;
+        expected[i] = expect(&wire);
+        submit(&wire);
+    }
+    wait_done(4);
+    int64_t prompt_tokens = 0, cached_tokens = 0;
+    for (int i = 0; i < 4; i++) {
+        prompt_tokens += t.harness.seen[i].usage.prompt_tokens;
+        cached_tokens += t.harness.seen[i].usage.cached_tokens;
+        assert_seen(i, &expected[i]);
+    }
+    struct worker_load load = load_now();
+    assert_int_equal(load.batch_max, 4);
+    assert_int_equal(load.cache_hits, 3);
+    assert_int_equal(load.cached_tokens, cached_tokens);
+    assert_int_equal(load.prompt_tokens, prompt_tokens - cached_tokens);
+    assert_true(cached_tokens >= 3 * LONG / 5); /* about four bytes a token */
+}
+
+static void prompts_that_come_together_compute_a_common_beginning_once(void **state) {
+    (void)state;
+    compute_a_common_beginning_once();
+}
+
+static void also_in_a_shared_cache_with_room_for_little_more(void **state) {
+    (void)state;
+    t.harness.config.worker.kv_cache_tokens = 160;
+    compute_a_common_beginning_once();
+}
+
 /* Jobs whose cells together are many times those there are. */
 static void run_too_many(int32_t tokens, int count) {
     struct expected expected[JOBS_MAX];
@@ -274,6 +317,8 @@ int main(void) {
         TEST(without_memory_only_slots_remember),
         TEST(a_failed_job_leaves_nothing_behind),
         TEST(copies_of_a_long_beginning_are_held_once),
+        TEST(prompts_that_come_together_compute_a_common_beginning_once),
+        TEST(also_in_a_shared_cache_with_room_for_little_more),
         TEST(a_cache_far_too_small_slows_jobs_and_harms_none),
         TEST(jobs_that_are_longer_than_forecast_are_parked_and_go_on),
         TEST(without_memory_to_park_in_jobs_are_handed_back),
