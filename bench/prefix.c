@@ -22,6 +22,8 @@
 
 /* The flag of mlxd that switches reuse off. */
 #define WITHOUT_CACHE "--no-prefix-cache"
+/* Then the last of those that begin together waits for all prompts before it. */
+#define WITHOUT_LIMIT_MS "120000"
 
 enum {
     WITHOUT_SHARE = 4,
@@ -104,6 +106,13 @@ static void begin(struct run *run, struct conversation *conversation) {
     conversation->turns_left = run->options->turns;
 }
 
+/* From half of --max-tokens to one and a half: were all replies of one length, all clients would go on in
+ * step, as in no real load. */
+static int reply_tokens(const struct run *run, const struct conversation *conversation) {
+    int most = run->options->max_tokens, client = (int)(conversation - run->conversations);
+    return 1 + most / 2 + (client * 7 + conversation->turns_left * 5) % most;
+}
+
 static bool next_turn(void *arg, int client, struct buf *body) {
     struct run *run = arg;
     struct conversation *conversation = &run->conversations[client];
@@ -113,7 +122,7 @@ static bool next_turn(void *arg, int client, struct buf *body) {
         run->to_begin--;
         begin(run, conversation);
     }
-    request_begin(body, run->options->max_tokens);
+    request_begin(body, reply_tokens(run, conversation));
     buf_append(body, conversation->messages.data, conversation->messages.len);
     request_end(body);
     return true;
@@ -190,7 +199,8 @@ static void compare(const struct options *o, const struct server *ours, const st
 /* Enough for the longest history. */
 static int context_tokens(const struct options *o) {
     int words = o->system_words + o->turns * USER_WORDS;
-    return words * WORD_TOKENS_MAX / 2 + o->turns * (o->max_tokens + WORD_TOKENS_MAX) + CONTEXT_SPARE_TOKENS;
+    return words * WORD_TOKENS_MAX / 2 + o->turns * (2 * o->max_tokens + WORD_TOKENS_MAX) +
+           CONTEXT_SPARE_TOKENS;
 }
 
 int main(int argc, char **argv) {
@@ -206,10 +216,11 @@ int main(int argc, char **argv) {
                                         .context_tokens = context_tokens(&o),
                                         .threads = o.threads};
     struct server_options no_cache = mlxd, llama = mlxd;
-    no_cache.flags = (const char *const[]){WITHOUT_CACHE, NULL};
+    no_cache.flags = (const char *const[]){WITHOUT_CACHE, "--first-token-timeout-ms", WITHOUT_LIMIT_MS, NULL};
     llama.program = o.llama_server;
-    printf("%s, %d turns, %d conversations at a time, %d slots, %d tokens a reply, median of %d rounds\n",
-           o.model, o.turns, o.active, o.slots, o.max_tokens, o.rounds);
+    printf(
+        "%s, %d turns, %d conversations at a time, %d slots, about %d tokens a reply, median of %d rounds\n",
+        o.model, o.turns, o.active, o.slots, o.max_tokens, o.rounds);
     server_start_mlxd(&ours, "mlxd", &mlxd);
     server_start_llama(&theirs, "llama-server", &llama);
     compare(&o, &ours, &theirs, o.conversations, o.rounds, SEED_STEP);

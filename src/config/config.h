@@ -189,6 +189,7 @@ struct config {
         int64_t max_batch_size; /* slots */
         int64_t min_batch_size;
         int64_t batch_timeout_ms;
+        int64_t max_pause_ms;
         bool adaptive_timeout;
         int64_t max_depth; /* queue; so are the next three */
         int64_t priority_levels;

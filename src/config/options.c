@@ -364,6 +364,11 @@ const struct option option_table[] = {
          "true",
          "Wait no longer than twice the time in which the missing jobs should come, and not at all when they "
          "come too rarely."),
+    INT("cluster.worker.continuous_batching.max_pause_ms", "max-pause-ms", 0, worker.max_pause_ms, "1000", 0,
+        60000, "ms",
+        "For about so long at most replies under way pause while a part of other prompts is computed; then "
+        "each of them gets its next token. Less makes streams smoother, and prompts take longer. 0: as long "
+        "as batch_tokens takes."),
     INT("cluster.worker.request_queue.max_depth", "max-depth", 0, worker.max_depth, "100", 0, 100000, "jobs",
         "Jobs that may wait for a place in the batch; more are sent elsewhere or refused."),
     INT("cluster.worker.request_queue.priority_levels", "priority-levels", 0, worker.priority_levels, "3", 1,

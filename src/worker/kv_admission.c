@@ -6,6 +6,8 @@
 
 /* A job that is already longer than forecast is expected to go on for so many tokens. */
 enum { LONGER_TOKENS = 16 };
+/* Of the tokens that a pass can have before it takes in proportion to them. */
+enum { PASS_PART = 4 };
 
 /* Cells that the job takes in the end, as far as one can tell; at most what the context allows. */
 static int64_t cells_wanted(const struct scheduler *scheduler, const struct job *job) {
@@ -40,6 +42,17 @@ bool scheduler_has_room(const struct scheduler *scheduler, const struct job *job
                 cells_wanted(scheduler, job) - kv_cache_shared_with_busy(&scheduler->cache, place));
 }
 
+/* Tokens of prompts for which those that decode wait in a step; no fewer than a pass needs to be worth it. */
+static int64_t pause_tokens(const struct scheduler *scheduler) {
+    int64_t least = scheduler->info.pass_tokens / PASS_PART, pause_us = scheduler->env.max_pause_ms * 1000;
+    if (pause_us == 0 || scheduler->prompt_token_us <= 0)
+        return scheduler->info.batch_tokens;
+    double tokens = (double)pause_us / scheduler->prompt_token_us;
+    if (tokens >= (double)scheduler->info.batch_tokens)
+        return scheduler->info.batch_tokens;
+    return (int64_t)tokens > least ? (int64_t)tokens : least;
+}
+
 /* Tokens that the next step could compute, and those that it must have cells for: one for each that decodes.
  */
 static int64_t tokens_wanted(struct scheduler *scheduler, int64_t *needed) {
@@ -51,7 +64,9 @@ static int64_t tokens_wanted(struct scheduler *scheduler, int64_t *needed) {
         wanted += view->phase == SLOT_FREE ? 0 : view->prompt_left;
     }
     *needed = decoding > 0 ? decoding : 1;
-    return wanted < scheduler->info.batch_tokens ? wanted : scheduler->info.batch_tokens;
+    int64_t most = decoding > 0 ? decoding + pause_tokens(scheduler) : INT64_MAX;
+    most = most < scheduler->info.batch_tokens ? most : scheduler->info.batch_tokens;
+    return wanted < most ? wanted : most;
 }
 
 int32_t scheduler_step_budget(struct scheduler *scheduler) {

@@ -195,6 +195,7 @@ static bool start_scheduler(struct runner *runner) {
                      .adaptive = config->worker.adaptive_timeout},
         .kv = {.reuse = config->worker.prefix_cache, .memory_bytes_max = prefix_memory(runner)},
         .park_max_ms = config->worker.park_max_ms,
+        .max_pause_ms = config->worker.max_pause_ms,
         .done = push_done,
         .arg = runner,
     };

@@ -300,8 +300,7 @@ static void fill_slots(struct scheduler *scheduler) {
 
 bool scheduler_should_abort(const struct scheduler *scheduler) {
     const struct job *job = scheduler->heavy;
-    return job && (atomic_load_explicit(&job->cancelled, memory_order_relaxed) ||
-                   atomic_load_explicit(&job->drop, memory_order_relaxed));
+    return job && scheduler_is_unwanted(job);
 }
 
 static void end_lost_slots(struct scheduler *scheduler) {

@@ -79,7 +79,8 @@ struct scheduler_env {
     int64_t aging_ms;
     struct batch_gate_config batching;
     struct kv_config kv;
-    int64_t park_max_ms; /* a job that is parked for longer is handed back */
+    int64_t park_max_ms;  /* a job that is parked for longer is handed back */
+    int64_t max_pause_ms; /* of a step, for prompts beside what decodes, about; 0: no bound */
     void (*done)(struct job *job, void *arg);
     void *arg;
 };
@@ -100,6 +101,7 @@ struct scheduler {
     struct engine_item *items;
     struct job **ended; /* owned, jobs_max: wait for their last event to be published */
     size_t ended_count;
+    double prompt_token_us; /* how long one takes, lately; 0: not known yet */
     uint64_t starts;
     int32_t active;
     const struct job *heavy; /* of the step that runs: its prompt is the most of it */
@@ -131,6 +133,12 @@ bool scheduler_should_abort(const struct scheduler *scheduler);
 
 static inline int32_t scheduler_held(const struct scheduler *scheduler, const struct slot *slot) {
     return scheduler->cache.slots[slot - scheduler->slots].count;
+}
+
+/* The next turn ends it. */
+static inline bool scheduler_is_unwanted(const struct job *job) {
+    return atomic_load_explicit(&job->cancelled, memory_order_relaxed) ||
+           atomic_load_explicit(&job->drop, memory_order_relaxed);
 }
 
 void scheduler_emit(struct scheduler *scheduler, const struct job *job, struct wire_event event);

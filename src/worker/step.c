@@ -1,6 +1,9 @@
 #include <assert.h>
 
+#include "base/clock.h"
 #include "worker/scheduler.h"
+
+enum { PACE_WEIGHT = 4 }; /* the newest pass counts a quarter */
 
 static struct slot *slot_of(struct scheduler *scheduler, const struct engine_item *item) {
     return &scheduler->slots[item->slot];
@@ -25,10 +28,14 @@ static struct engine_item item_of(struct scheduler *scheduler, const struct plan
 static struct slot_view view_of(const struct scheduler *scheduler, const struct slot *slot) {
     if (!slot->job)
         return (struct slot_view){.phase = SLOT_FREE};
-    int32_t left = (int32_t)slot->job->prompt.count - scheduler_held(scheduler, slot);
-    bool decodes = left == 1 && slot->job->prompt.reply > 0;
+    int32_t count = (int32_t)slot->job->prompt.count, held = scheduler_held(scheduler, slot);
+    bool decodes = held == count - 1 && slot->job->prompt.reply > 0;
+    struct kv_place place; /* what will be copied at its turn */
+    if (!slot->alone &&
+        kv_cache_find_more(&scheduler->cache, (int32_t)(slot - scheduler->slots), count, &place))
+        held = place.held;
     return (struct slot_view){
-        .phase = decodes ? SLOT_DECODE : SLOT_PREFILL, .prompt_left = left, .started = slot->started};
+        .phase = decodes ? SLOT_DECODE : SLOT_PREFILL, .prompt_left = count - held, .started = slot->started};
 }
 
 void scheduler_look(struct scheduler *scheduler) {
@@ -165,19 +172,14 @@ static void share_prompt(struct scheduler *scheduler, struct slot *slot) {
         fail(scheduler, slot, status, "the engine could not go on with a copy of a prompt's beginning");
 }
 
-static void share_prompts(struct scheduler *scheduler) {
-    for (int32_t i = 0; i < scheduler->info.slots; i++) {
-        if (scheduler->slots[i].job)
-            share_prompt(scheduler, &scheduler->slots[i]);
-    }
-}
-
 /* The pass before this one may have computed what the prompts of this one begin with. Returns how many items
  * there are. */
 static size_t make_items(struct scheduler *scheduler, const struct plan_item *plan, size_t count) {
     size_t made = 0;
     for (size_t i = 0; i < count; i++) {
         struct slot *slot = &scheduler->slots[plan[i].slot];
+        if (scheduler_is_unwanted(slot->job))
+            continue;
         share_prompt(scheduler, slot);
         if (slot->job)
             scheduler->items[made++] = item_of(scheduler, &plan[i]);
@@ -210,10 +212,25 @@ static void pass_one_by_one(struct scheduler *scheduler, struct engine_item *ite
     }
 }
 
+static void note_pace(struct scheduler *scheduler, size_t count, int64_t us) {
+    int32_t tokens = 0, longest = 0;
+    for (size_t i = 0; i < count; i++) {
+        tokens += scheduler->items[i].count;
+        longest = scheduler->items[i].count > longest ? scheduler->items[i].count : longest;
+    }
+    double pace_us = (double)us / tokens;
+    if (longest > 1)
+        scheduler->prompt_token_us =
+            scheduler->prompt_token_us > 0
+                ? scheduler->prompt_token_us + (pace_us - scheduler->prompt_token_us) / PACE_WEIGHT
+                : pace_us;
+}
+
 /* false: the rest of the step is to be planned anew. */
 static bool step_pass(struct scheduler *scheduler, size_t count) {
     struct engine_item *items = scheduler->items;
     struct error error;
+    int64_t began_us = clock_us();
     scheduler->heavy = find_heavy(scheduler, items, count);
     enum status status = run_pass(scheduler, items, count, &error);
     scheduler->heavy = NULL;
@@ -227,6 +244,7 @@ static bool step_pass(struct scheduler *scheduler, size_t count) {
         pass_one_by_one(scheduler, items, count);
         return true;
     }
+    note_pace(scheduler, count, clock_us() - began_us);
     for (size_t i = 0; i < count; i++)
         apply_item(scheduler, &items[i]);
     return true;
@@ -241,7 +259,6 @@ static void count_step(struct scheduler *scheduler, size_t sequences) {
 }
 
 void scheduler_step(struct scheduler *scheduler) {
-    share_prompts(scheduler);
     int32_t budget = scheduler_step_budget(scheduler);
     if (budget == 0)
         return;

@@ -476,6 +476,38 @@ static void first_tokens_do_not_wait_for_longer_prompts(void **state) {
         check_text(i);
 }
 
+/* A prompt token takes 2 ms, and a pause may take 20: of about 108 tokens some ten go into each step. */
+static void a_stream_pauses_for_prompts_only_as_long_as_it_may(void **state) {
+    (void)state;
+    char text[401];
+    memset(text, 'a', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    gate_pass_tokens = 16;
+    t.harness.config.worker.fake_prompt_token_us = 2000;
+    t.harness.config.worker.max_pause_ms = 20;
+    start();
+    gate_close();
+    struct wire_job first = harness_job(0, "[reply 300]"), second = harness_job(1, text);
+    submit_expected(0, &first);
+    for (int i = 0; i < 20 && t.harness.seen[0].tokens == 0; i++) {
+        gate_wait_arrival();
+        step();
+    }
+    submit_expected(1, &second);
+    step_until_starts(2);
+    int before = t.harness.seen[0].tokens, most = 0;
+    for (int passes = 0; t.harness.seen[1].tokens == 0 && passes < 200; passes++) {
+        step();
+        most = gate_last_tokens() > most ? gate_last_tokens() : most;
+    }
+    assert_in_range(most, 4, 12);
+    assert_in_range(t.harness.seen[0].tokens - before, 108 / 12, 108 / 4 + 1);
+    gate_open();
+    wait_done(2);
+    check_text(0);
+    check_text(1);
+}
+
 static void jobs_of_a_controller_out_of_reach_end_and_free_their_slots(void **state) {
     (void)state;
     start();
@@ -645,6 +677,7 @@ int main(void) {
         TEST(a_prompt_that_does_not_fit_is_refused_with_its_param),
         TEST(a_long_prompt_does_not_hold_up_a_running_stream),
         TEST(first_tokens_do_not_wait_for_longer_prompts),
+        TEST(a_stream_pauses_for_prompts_only_as_long_as_it_may),
         TEST(jobs_of_a_controller_out_of_reach_end_and_free_their_slots),
         TEST(dropped_jobs_are_answered_with_draining),
         TEST(freeing_hands_back_every_job),
