@@ -1,10 +1,16 @@
 /* mlxd worker */
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
+#include "base/attr.h"
 #include "base/log.h"
 #include "cli/node.h"
 #include "worker/engine_config.h"
 #include "worker/worker.h"
+
+enum { END_S = 5 };
 
 struct worker_node {
     struct node node;
@@ -61,6 +67,21 @@ static enum status run(struct worker_node *self, struct error *error) {
     return node_run(node, drain, self, error);
 }
 
+/* An engine that hangs in a step never gives its thread back. */
+static void end_by_force(int signal UNUSED) {
+    static const char text[] = "the worker ends by force: an engine does not come back from a step\n";
+    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    _exit(EXIT_FAILURE);
+}
+
+/* All that had to be said is said. A second signal ends it at once. */
+static void end_within(unsigned seconds) {
+    signal(SIGALRM, end_by_force);
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
+    alarm(seconds);
+}
+
 int cli_worker(const struct cli_command *command, int argc, char **argv) {
     struct worker_node self = {0};
     struct node *node = &self.node;
@@ -73,6 +94,7 @@ int cli_worker(const struct cli_command *command, int argc, char **argv) {
             node_make_id(node, "worker");
         code = run(&self, &error) == STATUS_OK ? node->exit_code : cli_fail("worker failed", &error);
     }
+    end_within(END_S);
     worker_free(self.worker);
     node_close(node);
     return code;

@@ -205,7 +205,15 @@ static enum status check_skills(const struct config *config, struct error *error
     return STATUS_OK;
 }
 
+static void follow_switches(struct config *config) {
+    if (!config->worker.batching)
+        config->worker.max_batch_size = config->worker.min_batch_size = 1;
+    if (!config->worker.queueing)
+        config->worker.max_depth = 0;
+}
+
 enum status config_check(struct config *config, struct error *error) {
+    follow_switches(config);
     enum status status = check_nats(config, error);
     if (status == STATUS_OK)
         status = check_times(config, error);

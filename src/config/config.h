@@ -188,6 +188,8 @@ struct config {
         int64_t model_check_timeout_ms;
         int64_t max_batch_size; /* slots */
         int64_t min_batch_size;
+        bool batching; /* false: max_batch_size is 1 */
+        bool queueing; /* false: max_depth is 0 */
         int64_t batch_timeout_ms;
         int64_t max_pause_ms;
         bool adaptive_timeout;

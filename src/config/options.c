@@ -301,7 +301,7 @@ const struct option option_table[] = {
     INT("cluster.worker.prefix_cache.max_memory_mb", "prefix-cache-memory-mb", 0,
         worker.prefix_cache_memory_mb, "-1", -1, 1 << 24, "MB",
         "Memory of each loaded model for sequences that had to leave its slots, parked ones included. -1: an "
-        "eighth of the machine's, at most 8192."),
+        "eighth of the machine's or of the lowest hard limit (resource_limits), at most 8192."),
     LIST("cluster.worker.model_dirs", "model-dir", worker.model_dirs, "", CONFIG_TEXT_MAX, NULL,
          "Folders whose models (*.gguf) are served beside those of cluster.models. A file "
          "that cannot be loaded is reported as failed, the others are served."),
@@ -351,6 +351,8 @@ const struct option option_table[] = {
            "When the worker tells controllers of itself. warming: at once, and requests for a model that is "
            "being loaded wait for it. complete: when all that is to be loaded at the start is loaded, or has "
            "failed."),
+    BOOL("cluster.worker.continuous_batching.enabled", "continuous-batching", worker.batching, "true",
+         "Compute several sequences at once. When off, max_batch_size is 1."),
     INT("cluster.worker.continuous_batching.max_batch_size", "max-batch-size", 0, worker.max_batch_size, "8",
         1, 256, "sequences", "Sequences that a model computes at once."),
     INT("cluster.worker.continuous_batching.min_batch_size", "min-batch-size", 0, worker.min_batch_size, "1",
@@ -369,6 +371,8 @@ const struct option option_table[] = {
         "For about so long at most replies under way pause while a part of other prompts is computed; then "
         "each of them gets its next token. Less makes streams smoother, and prompts take longer. 0: as long "
         "as batch_tokens takes."),
+    BOOL("cluster.worker.request_queue.enabled", "request-queue", worker.queueing, "true",
+         "Jobs may wait in the worker. When off, max_depth is 0."),
     INT("cluster.worker.request_queue.max_depth", "max-depth", 0, worker.max_depth, "100", 0, 100000, "jobs",
         "Jobs that may wait for a place in the batch; more are sent elsewhere or refused."),
     INT("cluster.worker.request_queue.priority_levels", "priority-levels", 0, worker.priority_levels, "3", 1,

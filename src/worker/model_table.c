@@ -79,6 +79,22 @@ int64_t model_table_bytes(const struct model_table *table) {
     return sum_bytes(table, takes_memory);
 }
 
+static bool comes(const struct model_entry *entry) {
+    return entry->state == MODEL_LOADING;
+}
+
+int64_t model_table_loading_bytes(const struct model_table *table) {
+    return sum_bytes(table, comes);
+}
+
+bool model_table_is_unloading(const struct model_table *table) {
+    for (size_t i = 0; i < table->count; i++) {
+        if (table->entries[i].state == MODEL_UNLOADING)
+            return true;
+    }
+    return false;
+}
+
 /* What is not there any more when all that goes is gone. */
 static bool stays(const struct model_entry *entry) {
     return entry->state == MODEL_LOADING || entry->state == MODEL_READY;

@@ -101,7 +101,9 @@ void model_table_unloaded(struct model_table *table, size_t index);
  */
 void model_table_renew(struct model_table *table, size_t index, int64_t bytes);
 
-int64_t model_table_bytes(const struct model_table *table); /* of all that is loaded, comes or goes */
+int64_t model_table_bytes(const struct model_table *table);         /* of all that is loaded, comes or goes */
+int64_t model_table_loading_bytes(const struct model_table *table); /* of what comes */
+bool model_table_is_unloading(const struct model_table *table);     /* something goes */
 /* Of those that are loaded or being loaded and stay for ever. */
 int64_t model_table_pinned_bytes(const struct model_table *table);
 bool model_table_is_idle(const struct model_entry *entry); /* READY without jobs */

@@ -17,7 +17,8 @@ struct models_env {
     /* A job is over that a runner had, or that waited; it is the callee's. `error`: one that waited, and this
      * is its answer; NULL: a runner has given the answer. */
     void (*on_done)(struct job *job, const struct error *error, void *arg);
-    void (*on_change)(void *arg); /* the state of a model is another one */
+    void (*on_change)(void *arg);      /* the state of a model is another one */
+    int64_t (*memory_room)(void *arg); /* bytes that may be taken now; INT64_MAX: it is not known */
     void *arg;
 };
 

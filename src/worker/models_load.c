@@ -147,27 +147,64 @@ static void free_runner(struct model *model) {
     models_add_counters(&models->past, &last);
 }
 
-static void do_step(struct models *models, const struct model_step *step) {
+static void refuse_load(struct model *model, int64_t room) {
+    struct error error;
+    error_set(&error, STATUS_RESOURCE_LIMIT_EXCEEDED, NULL,
+              "model %s takes about %lld MB, and the worker may take %lld MB more until it is at its hard "
+              "limit of memory",
+              model->source.name, (long long)(model_entry_of(model)->bytes >> 20), (long long)(room >> 20));
+    log_warn("no memory to load a model", F_STR("model", model->source.name),
+             F_INT("bytes", model_entry_of(model)->bytes), F_INT("room", room),
+             F_INT("jobs_waiting", load_line_count(&model->line)));
+    model_entry_of(model)->warm = false;
+    model_end_line(model, &error);
+}
+
+/* models_memory_mb may allow more than there is: for who asks for the model, idle ones make way. What comes
+ * counts whole, though a part of it may be there already. What nobody could make it load later is loaded as
+ * soon as the hard limit is not reached. false: it must wait, for one that comes or goes or for the level. */
+static bool load_if_memory_lasts(struct model *model) {
+    struct models *models = model->models;
+    struct model_table *table = &models->table;
+    int64_t bytes = model_entry_of(model)->bytes, room = models->env.memory_room(models->env.arg);
+    int64_t coming = model_table_loading_bytes(table);
+    if (room > 0 && (bytes <= room - coming || !table->config.on_demand)) {
+        load(model);
+        return true;
+    }
+    if (!table->config.on_demand || coming > 0 || model_table_is_unloading(table))
+        return false;
+    size_t spare = model_entry_of(model)->jobs > 0 ? model_table_find_spare(table, false) : table->count;
+    if (spare == table->count) {
+        refuse_load(model, room);
+        return true;
+    }
+    model_unload(models->list[spare]);
+    return false;
+}
+
+/* false: no more now; what it waits for will bring us back. */
+static bool do_step(struct models *models, const struct model_step *step) {
     struct model *model = models->list[step->index];
     switch (step->move) {
     case MODEL_STAY:
-        return;
+        return false;
     case MODEL_LOAD:
-        load(model);
-        return;
+        return load_if_memory_lasts(model);
     case MODEL_UNLOAD:
         model_unload(model);
-        return;
+        return true;
     case MODEL_LEAVE_COLD:
         log_warn("no room to have a model warm", F_STR("model", model->source.name),
                  F_INT("bytes", model_entry_of(model)->bytes),
                  F_INT("bytes_used", model_table_bytes(&models->table)),
                  F_INT("bytes_max", models->table.config.bytes_max));
-        return;
+        return true;
     case MODEL_GIVE_UP:
         give_up(model);
-        return;
+        return true;
     }
+    return false;
 }
 
 static bool relieve(struct models *models) {
@@ -186,7 +223,6 @@ static bool relieve(struct models *models) {
 
 void models_settle(void *arg) {
     struct models *models = arg;
-    struct model_step step;
     for (size_t i = 0; i < models->table.count; i++) {
         if (models->list[i]->runner_ended)
             free_runner(models->list[i]);
@@ -194,9 +230,10 @@ void models_settle(void *arg) {
     bool was_warm = models_are_warm(models);
     bool changed = !models->draining && models_follow_files(models);
     changed = (!models->draining && relieve(models)) || changed;
-    while (!models->draining && (step = model_table_next(&models->table, clock_ms())).move != MODEL_STAY) {
-        do_step(models, &step);
-        changed = true;
+    for (bool more = !models->draining; more;) {
+        struct model_step step = model_table_next(&models->table, clock_ms());
+        more = do_step(models, &step);
+        changed = changed || step.move != MODEL_STAY;
     }
     models_arm_timer(models);
     if (changed || models_are_warm(models) != was_warm)

@@ -70,6 +70,22 @@ enum status resource_watch_admit(struct resource_watch *watch, enum chat_priorit
                      level == RESOURCE_SOFT ? " of low priority" : "", resource_level_name(level), text);
 }
 
+int64_t resource_watch_room(const struct resource_watch *watch) {
+    struct memory_signals signals;
+    if (!watch->root)
+        return INT64_MAX;
+    memory_signals_read(&watch->mounts, watch->root, &signals);
+    return resource_watch_level(watch) == RESOURCE_HARD ? 0 : resources_room(&watch->resources, &signals);
+}
+
+int64_t resource_watch_limit(const struct resource_watch *watch) {
+    struct memory_signals signals;
+    if (!watch->root)
+        return INT64_MAX;
+    memory_signals_read(&watch->mounts, watch->root, &signals);
+    return resources_limit(&watch->resources, &signals);
+}
+
 void resource_watch_get(const struct resource_watch *watch, struct worker_resources *out) {
     *out = watch->resources.now;
     out->refused = watch->refused;

@@ -73,6 +73,27 @@ static void list_gauges(const struct resources *resources, const struct memory_s
     add(out, RESOURCE_BY_PRESSURE, signals->pressure_full, 0, resources->config.full_limit);
 }
 
+int64_t resources_room(const struct resources *resources, const struct memory_signals *signals) {
+    struct gauges gauges;
+    int64_t room = INT64_MAX;
+    list_gauges(resources, signals, &gauges);
+    for (size_t i = 0; i < gauges.sizes; i++) {
+        const struct gauge *size = &gauges.list[i];
+        int64_t left = size->value < size->hard ? size->hard - size->value : 0;
+        room = left < room ? left : room;
+    }
+    return room;
+}
+
+int64_t resources_limit(const struct resources *resources, const struct memory_signals *signals) {
+    struct gauges gauges;
+    int64_t limit = INT64_MAX;
+    list_gauges(resources, signals, &gauges);
+    for (size_t i = 0; i < gauges.sizes; i++)
+        limit = gauges.list[i].hard < limit ? gauges.list[i].hard : limit;
+    return limit;
+}
+
 /* With limits that are taken to be `percent` of what they are. */
 static enum resource_level level_of(const struct gauge *gauge, int64_t percent) {
     if (gauge->hard > 0 && gauge->value >= share_of(gauge->hard, percent))

@@ -53,6 +53,9 @@ void resources_init(struct resources *resources, const struct config *config);
 /* true: the level is another one now. */
 MUST_USE bool resources_update(struct resources *resources, const struct memory_signals *signals,
                                int64_t now_ms);
+/* Bytes until the nearest hard limit, and the lowest of these limits; INT64_MAX: none is known. */
+int64_t resources_room(const struct resources *resources, const struct memory_signals *signals);
+int64_t resources_limit(const struct resources *resources, const struct memory_signals *signals);
 /* A sentence with the numbers behind the level, for people: "cgroup: 450 MiB used, limits 435 MiB (soft) and
  * 476 MiB (hard)". */
 enum { RESOURCES_TEXT_MAX = 160 };

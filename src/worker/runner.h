@@ -31,7 +31,7 @@ struct runner_env {
     struct transport *transport;
     const struct engine_ops *engine_ops;
     const char *checker;  /* see worker_env */
-    int64_t memory_bytes; /* of the machine; 0: unknown */
+    int64_t memory_bytes; /* of the machine, or the lowest hard limit if that is less; 0: unknown */
     /* All on the loop thread. The job is the callee's. */
     void (*on_done)(struct job *job, void *arg);
     void (*on_loaded)(struct runner *runner, const struct error *error, void *arg); /* error NULL: ready */

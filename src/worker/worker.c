@@ -374,7 +374,15 @@ static void learn_skills(struct worker *worker) {
     hardware_find(worker->env.engine_ops, &worker->hardware);
 }
 
+static int64_t memory_room(void *arg) {
+    const struct worker *worker = arg;
+    return resource_watch_room(&worker->resources);
+}
+
 static struct models *make_models(struct worker *worker) {
+    int64_t limit = resource_watch_limit(&worker->resources), bytes = worker->hardware.memory_bytes;
+    if (limit < INT64_MAX && (bytes == 0 || limit < bytes))
+        bytes = limit;
     const struct models_env env = {
         .runner = {.config = worker->env.config,
                    .worker_id = worker->env.id,
@@ -383,9 +391,10 @@ static struct models *make_models(struct worker *worker) {
                    .transport = worker->env.transport,
                    .engine_ops = worker->env.engine_ops,
                    .checker = worker->env.checker,
-                   .memory_bytes = worker->hardware.memory_bytes},
+                   .memory_bytes = bytes},
         .on_done = on_job_done,
         .on_change = on_models_change,
+        .memory_room = memory_room,
         .arg = worker,
     };
     return models_new(&env);
@@ -402,11 +411,11 @@ static bool init(struct worker *worker, const struct worker_env *env) {
     emitter_init(&worker->emitter, env->transport, env->id, worker->incarnation);
     worker->emitter.on_lost = on_emit_lost;
     worker->emitter.arg = worker;
+    if (!resource_watch_init(&worker->resources, env->config, env->system_root, env->loop, on_resources,
+                             worker))
+        return false;
     worker->models = make_models(worker);
-    return worker->models &&
-           resource_watch_init(&worker->resources, env->config, env->system_root, env->loop, on_resources,
-                               worker) &&
-           loop_timer_init(&worker->heartbeat, env->loop, beat, worker) &&
+    return worker->models && loop_timer_init(&worker->heartbeat, env->loop, beat, worker) &&
            loop_timer_init(&worker->drain_timer, env->loop, on_drain_limit, worker) &&
            loop_defer_init(&worker->tell, env->loop, tell, worker);
 }

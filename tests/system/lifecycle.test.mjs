@@ -211,6 +211,19 @@ async function askMeanwhile(api, count) {
   );
 }
 
+test('a_worker_whose_engine_hangs_ends_all_the_same', async (t) => {
+  const parts = await Parts.start(t, {
+    workers: {one: ['--fake-fault', 'hang at 1', '--worker-drain-timeout-ms', 200]},
+  });
+  const {one} = parts.workers;
+  const reply = parts.api.post({messages: user('hello'), stream: true});
+  await until('it hangs', limit(5000), async () => (await parts.api.live('one')).load.running === 1);
+  one.signal('SIGTERM');
+  assert.deepEqual(await within('its end', limit(12000), one.ended), {code: 1, signal: null});
+  assert.match(one.output, /"jobs_left":1.*an engine does not come back from a step/s);
+  assert.match((await reply).text, /"code":"[A-Z_]+"/);
+});
+
 test('when_NATS_dies_and_comes_back_nothing_needs_a_restart_and_no_worker_is_blamed', async (t) => {
   const parts = await Parts.start(t, {
     workers: {one: SLOW, two: SLOW},

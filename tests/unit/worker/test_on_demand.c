@@ -13,11 +13,14 @@
 
 #include "base/clock.h"
 #include "harness.h"
+#include "kernel_tree.h"
 #include "worker/worker.h"
 
 static struct {
     struct harness harness;
     struct worker *worker;
+    struct kernel_tree tree;
+    const char *system_root;
     int drained;
     int failed;
 } w;
@@ -35,6 +38,8 @@ static int teardown(void **state) {
     gate_open();
     worker_free(w.worker);
     harness_release(&w.harness);
+    if (w.system_root)
+        kernel_tree_release(&w.tree);
     return 0;
 }
 
@@ -55,6 +60,7 @@ static void begin(void) {
         .loop = w.harness.loop,
         .transport = w.harness.worker_link,
         .engine_ops = &gate_ops,
+        .system_root = w.system_root,
     };
     struct error error;
     w.worker = worker_new(&env, &error);
@@ -323,6 +329,39 @@ static void an_idle_model_makes_room_for_one_that_is_asked_for(void **state) {
     assert_int_equal(info.load.queue.enqueued, 3);
 }
 
+static void use_memory(int percent) {
+    char text[96];
+    snprintf(text, sizeof text, "MemTotal: 102400 kB\nMemAvailable: %d kB\n", 1024 * (100 - percent));
+    kernel_tree_write(&w.tree, "/proc/meminfo", text);
+}
+
+/* The machine's memory counts, too, on which nothing else bounds the models. */
+static void a_model_is_loaded_only_while_memory_lasts(void **state) {
+    (void)state;
+    kernel_tree_init(&w.tree);
+    w.system_root = w.tree.root;
+    use_memory(20); /* of 100 MiB; the hard limit is at 93 */
+    harness_add_model(&w.harness, "other");
+    w.harness.config.worker.fake_model_mb = 60;
+    w.harness.config.worker.pre_warming.enabled = false;
+    begin();
+    send_text(0, "fake", "[reply 3]");
+    harness_wait_ends(&w.harness, 1);
+    check_text(0, "fake", "[reply 3]");
+    use_memory(80);
+    send_text(1, "other", "[reply 4]");
+    harness_wait_ends(&w.harness, 2);
+    assert_int_equal(w.harness.seen[1].status, STATUS_RESOURCE_LIMIT_EXCEEDED);
+    assert_non_null(strstr(w.harness.seen[1].message, "other takes about 60 MB"));
+    assert_non_null(strstr(w.harness.seen[1].message, "13 MB more"));
+    assert_int_equal(model_now(0).unloads, 1); /* which did not help */
+    assert_int_equal(model_now(1).state, MODEL_UNLOADED);
+    use_memory(20);
+    send_text(2, "other", "[reply 5]");
+    harness_wait_ends(&w.harness, 3);
+    check_text(2, "other", "[reply 5]");
+}
+
 static void a_busy_model_is_not_unloaded_and_the_other_one_waits_for_its_end(void **state) {
     (void)state;
     begin_with_room_for_one();
@@ -580,6 +619,7 @@ int main(void) {
         TEST(a_drain_answers_what_waits_for_a_load_and_does_not_wait_for_the_load),
         TEST(jobs_of_a_controller_that_left_do_not_wait_on),
         TEST(an_idle_model_makes_room_for_one_that_is_asked_for),
+        TEST(a_model_is_loaded_only_while_memory_lasts),
         TEST(a_busy_model_is_not_unloaded_and_the_other_one_waits_for_its_end),
         TEST(a_worker_may_register_only_when_its_models_are_warm),
         TEST(named_models_are_warmed_in_their_order_and_pinned_the_others_wait_for_jobs),
