@@ -85,11 +85,18 @@ size_t batch_plan(const struct slot_view *views, size_t slots, int32_t budget, s
     return decoding + pack(&prompts);
 }
 
-void batch_sort(struct plan_item *items, size_t count) {
+static bool goes_before(const struct plan_item *a, const struct plan_item *b,
+                        const struct batch_pass_rule *rule) {
+    if (rule->even && (a->count == 1) != (b->count == 1))
+        return b->count == 1;
+    return a->count < b->count;
+}
+
+void batch_sort(struct plan_item *items, size_t count, const struct batch_pass_rule *rule) {
     for (size_t i = 1; i < count; i++) {
         struct plan_item item = items[i];
         size_t at = i;
-        for (; at > 0 && items[at - 1].count > item.count; at--)
+        for (; at > 0 && goes_before(&item, &items[at - 1], rule); at--)
             items[at] = items[at - 1];
         items[at] = item;
     }
@@ -99,9 +106,10 @@ size_t batch_pass(const struct plan_item *items, size_t count, const struct batc
     int32_t tokens = items[0].count;
     size_t size = 1;
     for (; size < count; size++) {
+        bool decode = items[0].count == 1 && items[size].count == 1;
         bool fits = tokens + items[size].count <= rule->tokens &&
                     (!rule->even || items[size].count == items[0].count);
-        if (items[size].count > 1 && !fits)
+        if (!decode && !fits)
             break;
         tokens += items[size].count;
     }

@@ -40,9 +40,11 @@ struct batch_pass_rule {
     bool even;      /* sequences are in one pass only if each has the same number of tokens */
 };
 
-/* Those with fewer tokens first, otherwise in the same order. */
-void batch_sort(struct plan_item *items, size_t count);
+/* The order of a step's passes: the shorter prompts first. What has one token, since it decodes, comes last
+ * where it would not share a pass with a prompt anyway, so that first tokens do not wait for it; it waits for
+ * the prompts of one step in either order. */
+void batch_sort(struct plan_item *items, size_t count, const struct batch_pass_rule *rule);
 /* How many of the sorted items, of which there is one at least, the engine should compute before the others.
- * What has one token goes together. Prompts are added only while that takes little longer: one after the
- * other each has its first token sooner, and the last one not later. */
+ * What decodes goes together. Prompts go together only while that takes little longer: one after the other
+ * each has its first token sooner, and the last one not later. */
 size_t batch_pass(const struct plan_item *items, size_t count, const struct batch_pass_rule *rule);

@@ -316,6 +316,10 @@ void models_tell_prefixes(struct models *models) {
     }
 }
 
+bool models_may_come(const struct models *models) {
+    return models->scan != NULL;
+}
+
 bool models_are_warm(const struct models *models) {
     for (size_t i = 0; i < models->table.count; i++) {
         if (models->table.entries[i].warm)

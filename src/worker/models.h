@@ -58,6 +58,7 @@ void models_on_pressure(struct models *models, enum resource_level level);
 /* Controllers that may have missed it are told again which prompts are held. */
 void models_tell_prefixes(struct models *models);
 
+bool models_may_come(const struct models *models); /* folders are looked at for new files */
 bool models_are_warm(const struct models *models); /* nothing is left to be loaded from the start on */
 /* Fills in the models and their memory, and adds their numbers to the load. */
 void models_get_info(struct models *models, int64_t now_ms, struct worker_info *out);

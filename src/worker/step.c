@@ -266,7 +266,7 @@ void scheduler_step(struct scheduler *scheduler) {
                                          .even = scheduler->info.pass_is_even};
     struct plan_item *plan = scheduler->plan;
     size_t count = batch_plan(scheduler->views, (size_t)scheduler->info.slots, budget, plan);
-    batch_sort(plan, count);
+    batch_sort(plan, count, &rule);
     size_t planned = 0, done = 0, size;
     for (; planned < count; planned += size) {
         size = batch_pass(plan + planned, count - planned, &rule);

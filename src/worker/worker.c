@@ -336,9 +336,12 @@ static void on_models_change(void *arg) {
     struct worker *worker = arg;
     if (!worker->warm && models_are_warm(worker->models)) {
         worker->warm = true;
-        worker->failed = !worker_is_draining(worker) && all_failed(worker);
+        bool failed = !worker_is_draining(worker) && all_failed(worker);
+        worker->failed = failed && !models_may_come(worker->models);
         if (worker->failed)
             loop_defer_ask(&worker->tell);
+        else if (failed)
+            log_warn("no model could be loaded; the worker waits for others to come into its folders");
     }
     beat(worker);
 }

@@ -4,7 +4,7 @@ import {copyFileSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import path from 'node:path';
 import {test} from 'node:test';
 
-import {MODEL, mlxdEnd, serve, tempDir} from './lib/cluster.mjs';
+import {Cluster, MODEL, mlxdEnd, serve, serveUnready, tempDir} from './lib/cluster.mjs';
 import {FRANCE, PARIS} from './lib/facts.mjs';
 import {limit, until} from './lib/wait.mjs';
 
@@ -116,6 +116,25 @@ test('a file that comes is served, a broken one is not, what is removed goes and
     await until('its return', limit(5000), async () => (await states(cluster)).a === 'ready');
     assert.ok((await modelsOf(cluster)).a.pinned);
     await until('its load in the metrics', limit(5000), async () => (await loads()) === 3);
+  } finally {
+    await cluster.stop();
+  }
+});
+
+test('a worker whose folder has only broken files waits for a good one', async () => {
+  const folder = tempDir();
+  const good = readFileSync(MODEL);
+  for (const [i, size] of [100, 3000, 1 << 20].entries())
+    writeFileSync(path.join(folder, `broken${i}.gguf`), good.subarray(0, size));
+  const {child, port, runtimeDir} = await serveUnready('--model-dir', folder, '--model-scan-interval-ms', 100);
+  const cluster = new Cluster(child, port, runtimeDir);
+  try {
+    await until('a word about it', limit(5000), () =>
+      /no model could be loaded; the worker waits/.test(cluster.child.output),
+    );
+    copyFileSync(MODEL, path.join(folder, 'good.gguf'));
+    await until('the good one', limit(5000), async () => (await states(cluster)).good === 'unloaded');
+    await asks(cluster, 'good');
   } finally {
     await cluster.stop();
   }

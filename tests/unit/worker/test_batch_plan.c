@@ -238,7 +238,7 @@ static void check_passes(const int32_t *counts, size_t count, struct batch_pass_
     size_t used = 0, size;
     for (size_t i = 0; i < count; i++)
         items[i] = (struct plan_item){.slot = (int32_t)i, .count = counts[i]};
-    batch_sort(items, count);
+    batch_sort(items, count, &rule);
     for (size_t done = 0; done < count; done += size) {
         size = batch_pass(items + done, count - done, &rule);
         assert_in_range(size, 1, count - done);
@@ -261,8 +261,8 @@ static void a_pass_is_filled_up_to_where_more_takes_longer(void **state) {
         {{1, 1, 1, 1, 1, 1}, {2, true}, "0:1+1:1+2:1+3:1+4:1+5:1"},
         {{1, 30, 1, 20, 40, 20}, {512, false}, "0:1+2:1+3:20+5:20+1:30+4:40"},
         {{1, 30, 1, 20, 40, 20}, {22, false}, "0:1+2:1+3:20 5:20 1:30 4:40"},
-        {{1, 30, 1, 20, 40, 20}, {16, true}, "0:1+2:1 3:20 5:20 1:30 4:40"},
-        {{1, 30, 1, 20, 40, 20}, {512, true}, "0:1+2:1 3:20+5:20 1:30 4:40"},
+        {{1, 30, 1, 20, 40, 20}, {16, true}, "3:20 5:20 1:30 4:40 0:1+2:1"},
+        {{1, 30, 1, 20, 40, 20}, {512, true}, "3:20+5:20 1:30 4:40 0:1+2:1"},
         {{5, 6, 5, 6, 300, 5}, {16, false}, "0:5+2:5+5:5 1:6+3:6 4:300"},
         {{5, 6, 5, 6, 300, 5}, {16, true}, "0:5+2:5+5:5 1:6+3:6 4:300"},
         {{5, 5, 5, 5, 5, 5}, {16, true}, "0:5+1:5+2:5 3:5+4:5+5:5"},
