@@ -14,8 +14,8 @@
  *   inference.<worker>                  controller -> worker        job, with a reply subject
  *   inference.<worker>.cancel           controller -> worker        {request, attempt}
  *   worker.<worker>.control             controller -> worker        {op}, with a reply subject
- *   reply.<controller>.events.<worker>  worker -> controller        token events of one engine step
- *   reply.<controller>.job.<request>.<attempt>   NATS -> controller: "no responders" for a job
+ *   reply.<controller>.events.<worker>  worker -> controller        token events of one pass of an engine
+ * step reply.<controller>.job.<request>.<attempt>   NATS -> controller: "no responders" for a job
  *   reply.<controller>.control.<ticket>          worker or controller -> controller: the reply to a control
  *                                                message or a lookup
  *   reply.<controller>.sessions                  controller -> controller: all sessions, for one that started
