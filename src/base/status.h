@@ -57,7 +57,8 @@ enum outcome {
       "all workers with the model are silent, offline or broken")                                            \
     X(CIRCUIT_BREAKER_OPEN, 503, "server_error", false, NEUTRAL,                                             \
       "all workers with the model have failed too often lately")                                             \
-    X(WORKER_OVERLOADED, 503, "server_error", true, NEUTRAL, "the worker's queue is full")                   \
+    X(WORKER_OVERLOADED, 503, "server_error", true, NEUTRAL,                                                 \
+      "the worker has no room: its queue or its KV cache is full")                                           \
     X(RESOURCE_LIMIT_EXCEEDED, 503, "server_error", true, NEUTRAL,                                           \
       "the worker is short of memory, and takes no new jobs, or none of low priority")                       \
     X(WORKER_DRAINING, 503, "server_error", true, NEUTRAL,                                                   \

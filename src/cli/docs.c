@@ -35,6 +35,19 @@ static const char errors_opening[] =
     "| code | HTTP | type | retried | counts as | meaning |\n"
     "|---|---|---|---|---|---|\n";
 
+static const char errors_closing[] =
+    "\n## Other names\n\n"
+    "What is called otherwise elsewhere:\n\n"
+    "| elsewhere | here |\n"
+    "|---|---|\n"
+    "| `QUEUE_FULL` | `WORKER_OVERLOADED`; `CONTROLLER_OVERLOADED` when the controller's waiting room is "
+    "full |\n"
+    "| `QUEUE_TIMEOUT` | `DEADLINE_EXCEEDED`; when the limit of the wait (`queue.timeoutMs`) comes first, "
+    "what kept the workers from the request, mostly `WORKER_OVERLOADED` |\n"
+    "| `BATCH_FAILED` | `ENGINE_ERROR` |\n"
+    "| `BATCH_TIMEOUT` | `WORKER_TIMEOUT`; `ALL_RETRIES_EXHAUSTED` when it was not the only try |\n"
+    "| `MEMORY_LIMIT_EXCEEDED` | `RESOURCE_LIMIT_EXCEEDED` |\n";
+
 static void write_errors(struct buf *out) {
     buf_append_str(out, errors_opening);
     for (int i = STATUS_OK + 1; i < STATUS_COUNT; i++) {
@@ -43,6 +56,7 @@ static void write_errors(struct buf *out) {
                    status_api_type(status), status_is_retryable(status) ? "yes" : "no",
                    outcome_name(status_outcome(status)), status_text(status));
     }
+    buf_append_str(out, errors_closing);
 }
 
 static void write_states(struct buf *out) {

@@ -58,6 +58,37 @@ static uint64_t expired_on(const struct registry_worker *worker) {
     return (uint64_t)worker->info.load.queue.expired;
 }
 
+static uint64_t running_on(const struct registry_worker *worker) {
+    return (uint64_t)worker->info.load.running;
+}
+static uint64_t steps_of(const struct registry_worker *worker) {
+    return worker->info.load.steps;
+}
+static uint64_t batch_sequences_of(const struct registry_worker *worker) {
+    return worker->info.load.batch_sequences;
+}
+static uint64_t batch_max_of(const struct registry_worker *worker) {
+    return worker->info.load.batch_max;
+}
+static uint64_t prompt_tokens_of(const struct registry_worker *worker) {
+    return worker->info.load.prompt_tokens;
+}
+static uint64_t generated_tokens_of(const struct registry_worker *worker) {
+    return worker->info.load.generated_tokens;
+}
+
+static uint64_t cells_used_of(const struct registry_worker *worker) {
+    return (uint64_t)worker->info.load.kv_cells_used;
+}
+static uint64_t cells_of(const struct registry_worker *worker) {
+    return (uint64_t)worker->info.load.kv_cells_total;
+}
+static uint64_t cells_cached_of(const struct registry_worker *worker) {
+    return (uint64_t)worker->info.load.kv_cells_cached;
+}
+static uint64_t cache_hits_of(const struct registry_worker *worker) {
+    return worker->info.load.cache_hits;
+}
 static uint64_t cached_tokens_of(const struct registry_worker *worker) {
     return worker->info.load.cached_tokens;
 }
@@ -66,6 +97,9 @@ static uint64_t cache_bytes_of(const struct registry_worker *worker) {
 }
 static uint64_t parked_on(const struct registry_worker *worker) {
     return (uint64_t)worker->info.load.parked;
+}
+static uint64_t parks_of(const struct registry_worker *worker) {
+    return worker->info.load.parks;
 }
 static uint64_t handed_back_by(const struct registry_worker *worker) {
     return worker->info.load.handed_back;
@@ -118,6 +152,8 @@ static void expose_workers(struct buf *out, const struct registry *registry) {
          "0 closed, 1 open, 2 half open, 3 forced open, 4 forced closed.", breaker_state_of},
         {"mlx_controller_worker_breaker_opened_total", "counter",
          "Times the worker's circuit breaker opened.", breaker_opened_of},
+        {"mlx_controller_worker_running_jobs", "gauge",
+         "Jobs of all controllers that have a slot of the worker.", running_on},
         {"mlx_controller_worker_queued_jobs", "gauge",
          "Jobs of all controllers that wait for a slot of the worker.", queued_on},
         {"mlx_controller_worker_queue_rejected_total", "counter",
@@ -136,12 +172,28 @@ static void expose_workers(struct buf *out, const struct registry *registry) {
          waiting_for_loads_of},
         {"mlx_controller_worker_models_bytes", "gauge",
          "Memory of its loaded models, as their files tell it.", models_bytes_of},
+        {"mlx_controller_worker_steps_total", "counter", "Steps of the worker's engine, of all its models.",
+         steps_of},
+        {"mlx_controller_worker_batch_sequences_total", "counter",
+         "Sequences in all steps: divided by the steps it is the mean size of a batch.", batch_sequences_of},
+        {"mlx_controller_worker_batch_max", "gauge", "Most sequences that one step had.", batch_max_of},
+        {"mlx_controller_worker_prompt_tokens_total", "counter",
+         "Tokens of prompts that the worker has computed.", prompt_tokens_of},
+        {"mlx_controller_worker_generated_tokens_total", "counter",
+         "Tokens of replies that it has generated.", generated_tokens_of},
+        {"mlx_controller_worker_kv_cells", "gauge", "Places in the worker's KV caches, in tokens.", cells_of},
+        {"mlx_controller_worker_kv_cells_used", "gauge", "Those that jobs in slots use.", cells_used_of},
+        {"mlx_controller_worker_kv_cells_cached", "gauge",
+         "Those that are held for prompts to come; they make way at once.", cells_cached_of},
+        {"mlx_controller_worker_cache_hits_total", "counter",
+         "Jobs that found a beginning of their prompt computed.", cache_hits_of},
         {"mlx_controller_worker_cached_tokens_total", "counter",
          "Tokens of prompts that were computed before and needed not be again.", cached_tokens_of},
         {"mlx_controller_worker_cache_bytes", "gauge",
          "The worker's memory for sequences outside of its slots.", cache_bytes_of},
         {"mlx_controller_worker_parked_jobs", "gauge",
          "Jobs of all controllers in the worker's memory because its KV cache is full.", parked_on},
+        {"mlx_controller_worker_parks_total", "counter", "Times that a job was put there.", parks_of},
         {"mlx_controller_worker_handed_back_total", "counter",
          "Jobs of all controllers given back because its KV cache was full.", handed_back_by},
         {"mlx_controller_worker_memory_level", "gauge",

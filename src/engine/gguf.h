@@ -46,7 +46,8 @@ struct gguf_info {
     char name[129];        /* general.name; may be empty */
     char quantization[25]; /* general.file_type, as in Q4_K_M; without it, the type of most of the data */
     bool has_chat_template;
-    int64_t tensors; /* how many; this and the next three of all parts together */
+    bool template_has_tools; /* the word: most likely it writes the tools of a request into the prompt */
+    int64_t tensors;         /* how many; this and the next three of all parts together */
     int64_t parameters;
     int64_t weights_bytes; /* the tensors' data */
     int64_t file_bytes;

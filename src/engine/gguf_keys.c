@@ -41,7 +41,7 @@ static const struct {
 
 enum rule_kind {
     RULE_TEXT,      /* kept in a char array of `max` + 1 bytes; nowhere when `max` is 0 */
-    RULE_TEMPLATE,  /* a text; that it is there is kept in a bool */
+    RULE_TEMPLATE,  /* a text; that it is there is kept in a bool, and whether it has the word `tools` */
     RULE_U32,       /* exactly this type, kept in an int64_t */
     RULE_INT,       /* of any width, kept in an int64_t */
     RULE_PER_LAYER, /* one or a list, kept in a gguf_per_layer */
@@ -201,15 +201,41 @@ static bool keep_text(struct gguf_parse *parse, const struct rule *rule, uint64_
     return gguf_skip(parse, len - keep);
 }
 
+static bool is_of_word(uint8_t byte) {
+    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9') ||
+           byte == '_';
+}
+
+/* A word of its own: `tools`, and neither `toolset` nor `my_tools`. */
+static bool find_tools(struct gguf_parse *parse, uint64_t len, bool *found) {
+    static const char tools[] = "tools";
+    size_t at = 0; /* so much of the word is met; sizeof(tools): the word here is another one */
+    *found = false;
+    for (uint64_t i = 0; i < len; i++) {
+        uint8_t byte;
+        if (!gguf_take(parse, &byte, 1))
+            return false;
+        if (!is_of_word(byte)) {
+            *found |= at == sizeof(tools) - 1;
+            at = 0;
+        } else {
+            at = at < sizeof(tools) && byte == (uint8_t)tools[at] ? at + 1 : sizeof(tools);
+        }
+    }
+    *found |= at == sizeof(tools) - 1;
+    return true;
+}
+
 static bool read_text(struct gguf_parse *parse, const struct rule *rule) {
     uint64_t len;
     if (!take_length(parse, &len))
         return false;
     if (rule && rule->kind == RULE_TEXT)
         return keep_text(parse, rule, len);
-    if (rule)
-        *(bool *)field_of(parse, rule) = len > 0;
-    return gguf_skip(parse, len);
+    if (!rule || !gguf_reader_has(&parse->reader, len))
+        return gguf_skip(parse, len);
+    *(bool *)field_of(parse, rule) = len > 0;
+    return find_tools(parse, len, &parse->info->template_has_tools);
 }
 
 /* A whole number of the file; too large for int64_t is INT64_MAX, which no rule allows. */

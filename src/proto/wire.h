@@ -14,8 +14,8 @@
  *   inference.<worker>                  controller -> worker        job, with a reply subject
  *   inference.<worker>.cancel           controller -> worker        {request, attempt}
  *   worker.<worker>.control             controller -> worker        {op}, with a reply subject
- *   reply.<controller>.events.<worker>  worker -> controller        token events of one engine step
- *   reply.<controller>.job.<request>.<attempt>   NATS -> controller: "no responders" for a job
+ *   reply.<controller>.events.<worker>  worker -> controller        token events of one pass of an engine
+ * step reply.<controller>.job.<request>.<attempt>   NATS -> controller: "no responders" for a job
  *   reply.<controller>.control.<ticket>          worker or controller -> controller: the reply to a control
  *                                                message or a lookup
  *   reply.<controller>.sessions                  controller -> controller: all sessions, for one that started
@@ -189,10 +189,18 @@ MUST_USE enum status wire_read_prefixes(const char *data, size_t len, struct wir
                                         struct error *error);
 void wire_prefixes_release(struct wire_prefixes *prefixes); /* takes NULL; leaves it zeroed */
 
-enum wire_control_op { WIRE_CONTROL_STATS, WIRE_CONTROL_DRAIN };
+enum wire_control_op {
+    WIRE_CONTROL_STATS, /* all that the worker tells of itself; also called getWorkerStats */
+    WIRE_CONTROL_DRAIN,
+    WIRE_CONTROL_QUEUE_STATS, /* a part of it each, as numbers that need no sums: getQueueStats... */
+    WIRE_CONTROL_BATCH_STATS,
+    WIRE_CONTROL_RESOURCE_STATS,
+};
 void wire_write_control(struct buf *out, enum wire_control_op op);
 MUST_USE enum status wire_read_control(const char *data, size_t len, enum wire_control_op *op,
                                        struct error *error);
+/* Of STATS and DRAIN it is the worker info. */
+void wire_write_control_reply(struct buf *out, enum wire_control_op op, const struct worker_info *info);
 
 struct wire_discover {
     char controller_id[WIRE_CONTROLLER_ID_MAX + 1];

@@ -1,12 +1,11 @@
-/* Jobs, cancels, control messages.
+/* Jobs and cancels.
  *
  *   job {"v":1,"request":"chatcmpl-x","controller":"c1","attempt":1,"remaining_ms":30000,"now_s":1700000000,
  *            "chat":{"model":"m","messages":[...],"temperature":1,"top_p":1,"min_p":0,"top_k":0,
  *                    "presence_penalty":0,"frequency_penalty":0,"seed":"7","max_tokens":0,"stop":["..."],
  *                    "priority":1,"stream":true,"session_id":"..."},
  *            "generated":[12,7]}
- *   cancel  {"v":1,"request":"chatcmpl-x","attempt":1}
- *   control {"v":1,"op":"stats"} */
+ *   cancel {"v":1,"request":"chatcmpl-x","attempt":1} */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -263,28 +262,4 @@ enum status wire_read_cancel(const char *data, size_t len, struct wire_cancel *c
     cancel->attempt = (uint32_t)attempt;
     json_decref(root);
     return ok ? STATUS_OK : STATUS_PROTOCOL_ERROR;
-}
-
-static const char *const control_names[] = {[WIRE_CONTROL_STATS] = "stats", [WIRE_CONTROL_DRAIN] = "drain"};
-
-void wire_write_control(struct buf *out, enum wire_control_op op) {
-    json_append_int(out, "{\"v\":", WIRE_VERSION);
-    json_append_str(out, ",\"op\":", control_names[op]);
-    buf_append_char(out, '}');
-}
-
-enum status wire_read_control(const char *data, size_t len, enum wire_control_op *op, struct error *error) {
-    json_t *root = wire_open(data, len, error);
-    if (!root)
-        return STATUS_PROTOCOL_ERROR;
-    const json_t *name = json_object_get(root, "op");
-    size_t found = 0;
-    while (found < ARRAY_LEN(control_names) && !json_is_text(name, control_names[found]))
-        found++;
-    bool ok = found < ARRAY_LEN(control_names);
-    json_decref(root);
-    if (!ok)
-        return error_set(error, STATUS_PROTOCOL_ERROR, "op", "op must be stats or drain");
-    *op = (enum wire_control_op)found;
-    return STATUS_OK;
 }

@@ -28,18 +28,26 @@ static int64_t *field_of(struct worker_queue *queue, size_t i) {
     return (int64_t *)(void *)((char *)queue + fields[i].offset);
 }
 
-void wire_append_queue(struct buf *out, const struct worker_queue *queue) {
-    struct worker_queue copy = *queue;
-    buf_append_str(out, ",\"queue\":{");
+void wire_append_queue_levels(struct buf *out, const char *key, const int64_t *levels) {
+    buf_append_str(out, key);
     for (int level = 0; level < CHAT_PRIORITY_COUNT; level++)
-        json_append_int(out, level ? "," : "\"depth\":[", queue->depth[level]);
-    for (int level = 0; level < CHAT_PRIORITY_COUNT; level++)
-        json_append_int(out, level ? "," : "],\"oldestMs\":[", queue->oldest_ms[level]);
+        json_append_int(out, level ? "," : "[", levels[level]);
     buf_append_char(out, ']');
+}
+
+void wire_append_queue_numbers(struct buf *out, const struct worker_queue *queue) {
+    struct worker_queue copy = *queue;
     for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
         json_append_str(out, ",", fields[i].key);
         json_append_int(out, ":", *field_of(&copy, i));
     }
+}
+
+void wire_append_queue(struct buf *out, const struct worker_queue *queue) {
+    buf_append_str(out, ",\"queue\":{");
+    wire_append_queue_levels(out, "\"depth\":", queue->depth);
+    wire_append_queue_levels(out, ",\"oldestMs\":", queue->oldest_ms);
+    wire_append_queue_numbers(out, queue);
     buf_append_char(out, '}');
 }
 

@@ -17,8 +17,8 @@ static const char *word_of(bool value) {
     return value ? "true" : "false";
 }
 
-void wire_append_resources(struct buf *out, const struct worker_resources *resources) {
-    json_append_str(out, ",\"resources\":{\"level\":", resource_level_name(resources->level));
+void wire_append_resource_members(struct buf *out, const struct worker_resources *resources) {
+    json_append_str(out, "\"level\":", resource_level_name(resources->level));
     json_append_str(out, ",\"signal\":", resource_signal_name(resources->signal));
     buf_printf(out, ",\"underPressure\":%s,\"canAcceptRequest\":%s", word_of(resources->level != RESOURCE_OK),
                word_of(resources->level != RESOURCE_HARD));
@@ -28,6 +28,11 @@ void wire_append_resources(struct buf *out, const struct worker_resources *resou
     json_append_int(out, ",\"pressureSome\":", resources->pressure_some);
     json_append_int(out, ",\"pressureFull\":", resources->pressure_full);
     json_append_int(out, ",\"refused\":", resources->refused);
+}
+
+void wire_append_resources(struct buf *out, const struct worker_resources *resources) {
+    buf_append_str(out, ",\"resources\":{");
+    wire_append_resource_members(out, resources);
     buf_append_char(out, '}');
 }
 

@@ -4,6 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+    BYTES_OF_MIB = 1024 * 1024,
+    MEMORY_TEXT_MAX = WORKER_ID_MAX + 128, /* three numbers and the words around them */
+};
+
 void route_exclude(struct route_exclusion *exclusion, uint64_t serial, uint64_t generation) {
     if (exclusion->count == ROUTE_TRIES_MAX)
         return;
@@ -58,17 +63,33 @@ static const char *sentence_of(enum status status) {
                : "no worker can take the request now";
 }
 
-static void tell_reasons(const char *model, const struct route_census *census, struct error *error) {
+/* " (w1: 900 MiB used...": the numbers that the worker told last; nothing when it told none, or when only a
+ * refusal says that it is short of memory. */
+static void tell_memory(const struct registry_worker *worker, char *out, size_t size) {
+    const struct worker_resources *resources = &worker->info.resources;
+    if (resources->level == RESOURCE_OK || resources->memory_used == 0)
+        return;
+    snprintf(out, size, " (%s: %lld MiB used, soft limit %lld, hard limit %lld, by %s)", worker->info.id,
+             (long long)(resources->memory_used / BYTES_OF_MIB),
+             (long long)(resources->soft_limit / BYTES_OF_MIB),
+             (long long)(resources->hard_limit / BYTES_OF_MIB), resource_signal_name(resources->signal));
+}
+
+static void tell_reasons(const struct router *router, const char *model, const struct route_census *census,
+                         struct error *error) {
     enum status status = status_of(census);
+    char memory[MEMORY_TEXT_MAX] = "";
+    if (status == STATUS_RESOURCE_LIMIT_EXCEEDED && router->short_of_memory)
+        tell_memory(router->short_of_memory, memory, sizeof(memory));
     error_set(
         error, status, NULL,
-        "%s: of the %zu workers with the model \"%s\" %zu full, %zu busy, %zu short of memory, %zu still "
+        "%s%s: of the %zu workers with the model \"%s\" %zu full, %zu busy, %zu short of memory, %zu still "
         "loading it, %zu have it unloaded and load none on demand, %zu failed to load it, %zu draining, %zu "
         "suspect, %zu hung, %zu offline, %zu already "
         "tried, %zu left alone by their circuit breaker",
-        sentence_of(status), census->serving, model, census->full, census->busy, census->short_of_memory,
-        census->loading, census->unloaded, census->load_failed, census->draining, census->suspect,
-        census->hung, census->offline, census->excluded, census->broken);
+        sentence_of(status), memory, census->serving, model, census->full, census->busy,
+        census->short_of_memory, census->loading, census->unloaded, census->load_failed, census->draining,
+        census->suspect, census->hung, census->offline, census->excluded, census->broken);
 }
 
 /* How many of the known workers with the model have the skills, whatever else keeps them out. */
@@ -115,7 +136,7 @@ static void tell_why(const struct router *router, const struct route_request *re
     else if (census->unskilled > 0)
         tell_skills(router, request, census, error);
     else
-        tell_reasons(model, census, error);
+        tell_reasons(router, model, census, error);
 }
 
 /* How soon a worker can begin, the best first. */
@@ -203,6 +224,8 @@ static size_t sift(struct sieve *sieve, const struct roster *roster) {
             router->candidates[kept++] = *candidate;
         } else {
             route_keep_out(&sieve->decision->census, &router->kept_out, candidate->gauge->worker, reason);
+            if (reason == ROUTE_MEMORY && !router->short_of_memory)
+                router->short_of_memory = candidate->gauge->worker;
         }
     }
     return kept;
@@ -365,6 +388,7 @@ struct registry_worker *router_pick(struct router *router, const struct route_re
                                     struct route_decision *decision, struct error *error) {
     *decision = (struct route_decision){.strategy = router->balancer->ops->name};
     router->eligible_count = router->kept_out.count = 0;
+    router->short_of_memory = NULL;
     const struct roster *roster = rosters_get(&router->rosters, router->registry, request->model);
     struct sieve sieve = {.router = router,
                           .exclusion = exclusion,

@@ -43,6 +43,7 @@ struct router {
     size_t eligible_count;
     size_t chosen; /* below eligible_count */
     struct route_kept_outs kept_out;
+    const struct registry_worker *short_of_memory; /* one that was kept out for that; NULL: none was */
 };
 void router_init(struct router *router, struct registry *registry, struct balancer *balancer);
 void router_release(struct router *router);
@@ -51,8 +52,8 @@ void router_release(struct router *router);
  * MODEL_NOT_LOADED when it is unloaded everywhere and not loaded on demand, WORKER_OVERLOADED when there are
  * workers that could take it but they are full or busy, RESOURCE_LIMIT_EXCEEDED when they are short of
  * memory, CIRCUIT_BREAKER_OPEN when only breakers keep them out, NO_HEALTHY_WORKERS when all are silent,
- * hung, offline, tried or broken, else NO_WORKERS_AVAILABLE; with what keeps each of them out. `decision` is
- * filled in either case.
+ * hung, offline, tried or broken, else NO_WORKERS_AVAILABLE; with what keeps each of them out, and of
+ * one that is short of memory its numbers. `decision` is filled in either case.
  *
  * A worker without the skills that the request requires never gets it, whatever the strategy. When that
  * leaves nobody, the error is one of those above and its message names the skills. It is never a 400, even if

@@ -118,12 +118,12 @@ static void on_cancel(const struct transport_message *message, void *arg) {
         early_cancels_add(&worker->early_cancels, key, clock_ms());
 }
 
-static void reply_info(struct worker *worker, const char *subject) {
+static void reply_info(struct worker *worker, const char *subject, enum wire_control_op op) {
     struct worker_info info;
     worker_get_info(worker, &info);
     struct buf body;
     buf_init(&body, 0);
-    wire_write_worker_info(&body, &info);
+    wire_write_control_reply(&body, op, &info);
     if (body.failed ||
         transport_publish(worker->env.transport, subject, NULL, body.data, body.len) != STATUS_OK)
         log_warn("a control message could not be answered", F_STR("subject", subject));
@@ -138,15 +138,10 @@ static void on_control(const struct transport_message *message, void *arg) {
         count_invalid(worker, message, &error);
         return;
     }
-    switch (op) {
-    case WIRE_CONTROL_STATS:
-        break;
-    case WIRE_CONTROL_DRAIN:
+    if (op == WIRE_CONTROL_DRAIN)
         worker_drain(worker, worker->env.config->worker.drain_timeout_ms, NULL, NULL);
-        break;
-    }
     if (message->reply)
-        reply_info(worker, message->reply);
+        reply_info(worker, message->reply, op);
 }
 
 static void on_discover(const struct transport_message *message, void *arg) {

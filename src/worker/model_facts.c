@@ -5,6 +5,12 @@
 #include "engine/gguf.h"
 #include "worker/engine_config.h"
 
+/* What the engine says once the model is loaded may differ: it has tried the template. */
+static uint32_t capabilities_of(const struct gguf_info *info) {
+    return (info->has_chat_template ? model_capability_bit(CAPABILITY_CHAT) : 0) |
+           (info->template_has_tools ? model_capability_bit(CAPABILITY_TOOLS) : 0);
+}
+
 static void take(const struct config *config, const struct gguf_info *info, struct model_facts *out) {
     const struct engine_options options = engine_options_of(config, "");
     int64_t context = engine_context_tokens(&options, info->context_tokens);
@@ -13,7 +19,7 @@ static void take(const struct config *config, const struct gguf_info *info, stru
         .parameters = info->parameters,
         .file_bytes = info->file_bytes,
         .context_tokens = (int32_t)context,
-        .capabilities = info->has_chat_template ? model_capability_bit(CAPABILITY_CHAT) : 0,
+        .capabilities = capabilities_of(info),
         .weights_bytes = info->weights_bytes,
         .cache_token_bytes = gguf_cache_bytes(info, options.cache_type_k, options.cache_type_v, 1),
     };

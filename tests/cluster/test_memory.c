@@ -143,6 +143,7 @@ static void a_cluster_without_memory_refuses_when_the_wait_is_over(void **state)
     assert_int_equal(call.status, 503);
     assert_non_null(strstr(call.reply, "\"code\":\"RESOURCE_LIMIT_EXCEEDED\""));
     assert_non_null(strstr(call.reply, "1 short of memory"));
+    assert_non_null(strstr(call.reply, "(worker-1: 95 MiB used, soft limit 85, hard limit 93, by machine)"));
     assert_non_null(strstr(call.head, "Retry-After: "));
     call_release(&call);
     assert_int_equal(jobs_of(&cluster, "worker-1"), 0);

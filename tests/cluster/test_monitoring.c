@@ -436,6 +436,40 @@ static void the_metrics_parse_and_add_up(void **state) {
     cluster_stop(&cluster);
 }
 
+/* By heartbeat, so they come a little later than the replies. */
+static void what_a_worker_tells_of_its_steps_and_cache_is_exposed(void **state) {
+    (void)state;
+    static const char long_enough[] = /* to be worth being held */
+        "{\"model\":\"fake\",\"messages\":[{\"role\":\"user\",\"content\":"
+        "\"[reply 24] one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+        "fifteen sixteen seventeen eighteen nineteen twenty\"}]}";
+    static const char all_generated[] =
+        "\nmlx_controller_worker_generated_tokens_total{worker=\"worker-1\"} 48\n";
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_start(&cluster, 1);
+    post(&cluster, long_enough, 200);
+    post(&cluster, long_enough, 200);
+    cluster_wait_text(&cluster, "/metrics", all_generated, 5000);
+    cluster_wait_text(&cluster, "/metrics", "\nmlx_controller_worker_running_jobs{worker=\"worker-1\"} 0\n",
+                      5000);
+    char *text = get_metrics(&cluster);
+    long long steps = exposition_sum(text, "mlx_controller_worker_steps_total{");
+    long long computed = exposition_sum(text, "mlx_controller_worker_prompt_tokens_total{");
+    long long cached = exposition_sum(text, "mlx_controller_worker_cached_tokens_total{");
+    assert_true(steps >= 48);
+    assert_int_equal(exposition_sum(text, "mlx_controller_worker_batch_sequences_total{"), steps);
+    assert_int_equal(exposition_sum(text, "mlx_controller_worker_batch_max{"), 1);
+    assert_int_equal(exposition_sum(text, "mlx_controller_worker_cache_hits_total{"), 1);
+    assert_int_equal(exposition_sum(text, "mlx_controller_prompt_tokens_total "), computed + cached);
+    assert_true(exposition_sum(text, "mlx_controller_worker_kv_cells{") > 0);
+    assert_int_equal(exposition_sum(text, "mlx_controller_worker_kv_cells_used{"), 0);
+    assert_true(exposition_sum(text, "mlx_controller_worker_kv_cells_cached{") > 0);
+    assert_int_equal(exposition_sum(text, "mlx_controller_worker_parks_total{"), 0);
+    free(text);
+    cluster_stop(&cluster);
+}
+
 static void a_cluster_without_workers_has_valid_metrics_too(void **state) {
     (void)state;
     struct cluster cluster;
@@ -492,6 +526,7 @@ int main(void) {
         cmocka_unit_test(the_clients_own_id_comes_back_and_is_kept),
         cmocka_unit_test(a_clients_id_that_is_no_token_is_not_repeated),
         cmocka_unit_test(the_metrics_parse_and_add_up),
+        cmocka_unit_test(what_a_worker_tells_of_its_steps_and_cache_is_exposed),
         cmocka_unit_test(a_cluster_without_workers_has_valid_metrics_too),
         cmocka_unit_test(the_same_counters_are_there_as_json),
     };

@@ -41,6 +41,7 @@ static void the_shipped_model_is_told_as_it_is(void **state) {
     assert_string_equal(info.name, "Tiny Chat 5M");
     assert_string_equal(info.quantization, "Q8_0");
     assert_true(info.has_chat_template);
+    assert_true(info.template_has_tools);
     assert_int_equal(info.version, 3);
     assert_int_equal(info.tensors, 56);
     assert_int_equal(info.parameters, 4951296);
@@ -278,12 +279,45 @@ static void a_good_file_is_read_and_every_beginning_of_it_is_refused(void **stat
     assert_string_equal(info.quantization, "F32"); /* no file_type: what most of the bytes are */
     assert_int_equal(info.parameters, 16 + 32);
     assert_int_equal(info.vocabulary, 3);
-    assert_false(info.has_chat_template);
+    assert_false(info.has_chat_template || info.template_has_tools);
     for (size_t len = 0; len < bytes.len; len++) {
         if (read_bytes(bytes.data, len, &info, &error) != STATUS_MODEL_LOAD_FAILED || !*error.message)
             fail_msg("the first %zu bytes are taken", len);
     }
     buf_release(&bytes);
+}
+
+static const char *template_text;
+static void template_of_text(struct buf *out) {
+    put_key_text(out, "tokenizer.chat_template", template_text);
+}
+
+static void a_template_with_the_word_tools_is_told(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        bool has_tools;
+    } cases[] = {
+        {"{%- if tools %}{{ tools | tojson }}{%- endif %}", true},
+        {"tools", true},
+        {"{{tools}}", true},
+        {"{% for t in x.tools %}", true},
+        {"my_tools tools", true},
+        {"{{ messages[0].content }}", false},
+        {"{{ toolset }} {{ my_tools }} {{ tools2 }} {{ Tools }} {{ tool }}s", false},
+        {"ttools toolstools", false},
+        {"too", false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const struct gguf_bytes made = {.more_keys = template_of_text, .more = 1};
+        struct gguf_info info;
+        struct error error;
+        template_text = cases[i].text;
+        assert_int_equal(read_made(&made, &info, &error), STATUS_OK);
+        assert_true(info.has_chat_template);
+        if (info.template_has_tools != cases[i].has_tools)
+            fail_msg("%s", cases[i].text);
+    }
 }
 
 static void late_architecture(struct buf *out) {
@@ -411,6 +445,7 @@ int main(void) {
         cmocka_unit_test(the_shipped_model_is_told_as_it_is),
         cmocka_unit_test(each_malformation_is_refused_with_its_place),
         cmocka_unit_test(a_good_file_is_read_and_every_beginning_of_it_is_refused),
+        cmocka_unit_test(a_template_with_the_word_tools_is_told),
         cmocka_unit_test(the_architecture_may_stand_behind_its_keys),
         cmocka_unit_test(heads_may_differ_from_layer_to_layer),
         cmocka_unit_test(what_is_no_file_is_refused),

@@ -39,12 +39,6 @@ static bool accepts_cancel(const char *data, size_t len) {
     return wire_read_cancel(data, len, &cancel, &error) == STATUS_OK;
 }
 
-static bool accepts_control(const char *data, size_t len) {
-    enum wire_control_op op;
-    struct error error;
-    return wire_read_control(data, len, &op, &error) == STATUS_OK;
-}
-
 static void random_text(struct rng *rng, char *out, size_t len_max) {
     size_t len = 1 + rng_below(rng, len_max);
     for (size_t i = 0; i < len; i++)
@@ -415,30 +409,6 @@ static void a_cancel_needs_a_request_and_an_attempt(void **state) {
         assert_false(accepts_cancel(texts[i], strlen(texts[i])));
 }
 
-static void control_messages_come_back_and_others_are_refused(void **state) {
-    (void)state;
-    static const enum wire_control_op ops[] = {WIRE_CONTROL_STATS, WIRE_CONTROL_DRAIN};
-    static const char *const texts[] = {"{\"v\":1,\"op\":\"stats\"}", "{\"v\":1,\"op\":\"drain\"}"};
-    for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
-        struct buf text;
-        struct error error;
-        enum wire_control_op back;
-        buf_init(&text, 0);
-        wire_write_control(&text, ops[i]);
-        assert_string_equal(text.data, texts[i]);
-        assert_int_equal(wire_read_control(text.data, text.len, &back, &error), STATUS_OK);
-        assert_int_equal(back, ops[i]);
-        wire_harm(accepts_control, text.data, text.len);
-        wire_harm_version(accepts_control, text.data, text.len);
-        buf_release(&text);
-    }
-    assert_false(accepts_control("{\"v\":1}", 7));
-    assert_false(accepts_control("{\"v\":1,\"op\":\"Stats\"}", 20));
-    assert_false(accepts_control("{\"v\":1,\"op\":1}", 14));
-    static const char with_nul[] = "{\"v\":1,\"op\":\"stats\\u0000\"}";
-    assert_false(accepts_control(with_nul, strlen(with_nul)));
-}
-
 static void discovery_names_the_controller(void **state) {
     (void)state;
     struct buf text;
@@ -462,7 +432,6 @@ int main(void) {
         cmocka_unit_test(too_deep_messages_are_refused_before_they_are_parsed),
         cmocka_unit_test(a_cancel_comes_back_and_survives_harm),
         cmocka_unit_test(a_cancel_needs_a_request_and_an_attempt),
-        cmocka_unit_test(control_messages_come_back_and_others_are_refused),
         cmocka_unit_test(discovery_names_the_controller),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -242,6 +242,31 @@ static void a_worker_short_of_memory_gets_what_it_would_take(void **state) {
     fleet_teardown(&fleet);
 }
 
+static void who_is_refused_for_want_of_memory_gets_the_numbers_of_a_worker(void **state) {
+    (void)state;
+    struct fleet fleet;
+    struct error error;
+    fleet_setup(&fleet, "least_requests", 42);
+    struct worker_info info = fleet_info("w1", 4);
+    info.resources = (struct worker_resources){.level = RESOURCE_SOFT,
+                                               .signal = RESOURCE_BY_CGROUP,
+                                               .memory_used = INT64_C(900) << 20,
+                                               .soft_limit = INT64_C(870) << 20,
+                                               .hard_limit = INT64_C(952) << 20};
+    struct registry_worker *worker = fleet_add(&fleet, &info);
+    assert_null(pick_for(&fleet, CHAT_PRIORITY_LOW, &error));
+    assert_int_equal(error.status, STATUS_RESOURCE_LIMIT_EXCEEDED);
+    assert_non_null(strstr(error.message, "is short of memory (w1: 900 MiB used, soft limit 870, hard limit "
+                                          "952, by cgroup): of the 1 workers"));
+    struct lease leases[4] = {0};
+    fill_up(add_small(&fleet, "full"), leases, 0);
+    assert_null(pick_for(&fleet, CHAT_PRIORITY_LOW, &error));
+    assert_int_equal(error.status, STATUS_WORKER_OVERLOADED);
+    assert_null(strstr(error.message, "MiB"));
+    assert_ptr_equal(pick_for(&fleet, CHAT_PRIORITY_HIGH, &error), worker);
+    fleet_teardown(&fleet);
+}
+
 static void a_refusal_for_want_of_memory_counts_until_the_worker_speaks(void **state) {
     (void)state;
     struct fleet fleet;
@@ -539,6 +564,7 @@ int main(void) {
         cmocka_unit_test(fullness_is_of_a_model_and_not_of_its_worker),
         cmocka_unit_test(busy_workers_get_nothing_and_tell_when_they_may),
         cmocka_unit_test(a_worker_short_of_memory_gets_what_it_would_take),
+        cmocka_unit_test(who_is_refused_for_want_of_memory_gets_the_numbers_of_a_worker),
         cmocka_unit_test(a_refusal_for_want_of_memory_counts_until_the_worker_speaks),
         cmocka_unit_test(of_full_workers_and_those_short_of_memory_the_full_ones_are_waited_for),
         cmocka_unit_test(the_sessions_worker_is_left_when_it_is_full),

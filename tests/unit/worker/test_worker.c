@@ -22,6 +22,7 @@ static struct {
     int heartbeats;
     int deregistrations;
     int replies;
+    struct buf told;         /* the latest reply to ask() */
     struct worker_info info; /* the latest */
     struct wire_deregister deregister;
     int ends_at_deregistration;
@@ -36,6 +37,11 @@ static void see_info(const struct transport_message *message, void *arg) {
     struct error error;
     assert_int_equal(wire_read_worker_info(message->data, message->len, &t.info, &error), STATUS_OK);
     (*count)++;
+}
+
+static void see_told(const struct transport_message *message, void *arg) {
+    (void)arg;
+    buf_append(&t.told, message->data, message->len);
 }
 
 static void see_deregister(const struct transport_message *message, void *arg) {
@@ -61,11 +67,13 @@ static int setup(void **state) {
     memset(&t, 0, sizeof t);
     harness_init(&t.harness);
     t.harness.config.discovery.heartbeat_interval_ms = 20;
+    buf_init(&t.told, 0);
     struct transport *link = t.harness.controller_link;
     assert_int_equal(transport_subscribe(link, WIRE_SUBJECT_REGISTER, see_info, &t.registrations), STATUS_OK);
     assert_int_equal(transport_subscribe(link, WIRE_SUBJECT_HEARTBEAT, see_info, &t.heartbeats), STATUS_OK);
     assert_int_equal(transport_subscribe(link, WIRE_SUBJECT_DEREGISTER, see_deregister, NULL), STATUS_OK);
     assert_int_equal(transport_subscribe(link, "reply.c0.control.*", see_info, &t.replies), STATUS_OK);
+    assert_int_equal(transport_subscribe(link, "reply.c0.told", see_told, NULL), STATUS_OK);
     return 0;
 }
 
@@ -74,6 +82,7 @@ static int teardown(void **state) {
     gate_open();
     worker_free(t.worker);
     harness_release(&t.harness);
+    buf_release(&t.told);
     if (t.system_root)
         kernel_tree_release(&t.tree);
     return 0;
@@ -541,6 +550,57 @@ static void statistics_are_answered(void **state) {
     assert_int_equal(t.info.load.prompt_tokens, t.harness.seen[0].prompt_tokens);
 }
 
+static bool is_told(void *arg) {
+    (void)arg;
+    return t.told.len > 0;
+}
+
+/* The worker's reply to a control message. */
+static const char *ask(const char *op) {
+    char body[64];
+    int len = snprintf(body, sizeof body, "{\"v\":1,\"op\":\"%s\"}", op);
+    buf_clear(&t.told);
+    send("worker.w1.control", "reply.c0.told", body, (size_t)len);
+    harness_wait(&t.harness, is_told, NULL);
+    return t.told.data;
+}
+
+static void each_part_of_the_statistics_is_answered_alone(void **state) {
+    (void)state;
+    start_ready();
+    send_text_job(0, "[reply 9]");
+    harness_wait_ends(&t.harness, 1);
+    wait_accounted();
+    assert_non_null(strstr(ask("getWorkerStats"), "\"generatedTokens\":9,"));
+    assert_non_null(strstr(t.told.data, "\"hostname\":"));
+    assert_non_null(strstr(ask("getBatchStats"), "\"running\":0,\"slots\":4,\"steps\":"));
+    assert_non_null(strstr(t.told.data, "\"avgBatchSize\":1.000,\"batchMax\":1,"));
+    assert_non_null(strstr(t.told.data, "\"generatedTokens\":9}"));
+    assert_non_null(strstr(ask("getResourceStats"), "\"level\":\"ok\","));
+    assert_non_null(strstr(t.told.data, "\"kvCellsUsed\":0,"));
+    assert_non_null(strstr(ask("getQueueStats"), "\"depth\":0,\"maxDepth\":8,\"isFull\":false,"));
+    assert_non_null(strstr(t.told.data, "\"enqueued\":1,\"rejected\":0,"));
+}
+
+/* 4 run and 8 wait. */
+static void a_worker_says_that_its_queue_is_full_when_it_refuses_the_next_job(void **state) {
+    (void)state;
+    start_ready();
+    gate_close();
+    for (int i = 0; i < 11; i++)
+        send_text_job(i, "hello");
+    harness_wait_starts(&t.harness, 1);
+    harness_settle(&t.harness);
+    assert_non_null(strstr(ask("getQueueStats"), "\"isFull\":false,"));
+    send_text_job(11, "hello");
+    assert_non_null(strstr(ask("getQueueStats"), "\"isFull\":true,"));
+    assert_non_null(strstr(t.told.data, "\"rejected\":0,"));
+    send_text_job(12, "hello");
+    assert_non_null(strstr(ask("getQueueStats"), "\"rejected\":1,"));
+    gate_open();
+    harness_wait_ends(&t.harness, 13);
+}
+
 static void drain_finishes_what_runs_and_then_deregisters(void **state) {
     (void)state;
     start_ready();
@@ -716,6 +776,8 @@ int main(void) {
         TEST(a_worker_registers_again_when_asked_and_when_its_link_is_back),
         TEST(progress_grows_with_the_steps),
         TEST(statistics_are_answered),
+        TEST(each_part_of_the_statistics_is_answered_alone),
+        TEST(a_worker_says_that_its_queue_is_full_when_it_refuses_the_next_job),
         TEST(drain_finishes_what_runs_and_then_deregisters),
         TEST(an_idle_worker_drains_at_once_and_is_silent_then),
         TEST(the_drain_limit_answers_the_rest),
