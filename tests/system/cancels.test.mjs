@@ -94,10 +94,10 @@ async function phases(cluster) {
   return found;
 }
 
-test('1000_clients_that_leave_at_random_leave_nothing_behind_and_the_others_get_exactly_their_text', async (t) => {
+async function leaveAtRandom(t, cancels, ...flags) {
   const cluster = await serve(
     ...['--engine', 'fake', '--workers', 2, '--max-batch-size', 8, '--fake-step-us', 2000],
-    ...['--fake-prompt-token-us', 100, '--batch-tokens', 64, '--queue-timeout-ms', 60000, '--timeout-ms', 60000],
+    ...['--fake-prompt-token-us', 100, '--batch-tokens', 64, '--queue-timeout-ms', 60000, '--timeout-ms', 60000, ...flags],
   );
   t.after(() => cluster.child.killTree());
   const chance = randomFrom(SEED);
@@ -115,14 +115,20 @@ test('1000_clients_that_leave_at_random_leave_nothing_behind_and_the_others_get_
     const prompt = `${newcomers++} is new here. `.repeat(100); // so that all of it must be computed
     return {request: {prompt, fields: requests[i].fields}, leaveMs: 300 * chance()};
   };
-  const counts = await load(cluster, {clients: 40, cancels: 1000, next});
+  const counts = await load(cluster, {clients: 40, cancels, next});
   await assertNothingIsLeft(cluster, counts, requests.length);
   const where = await phases(cluster);
   t.diagnostic(`${JSON.stringify(counts)}, left while ${JSON.stringify(where)}`);
   for (const [phase, count] of Object.entries(where)) assert.ok(count >= 10, `${count} left while ${phase}`);
   for (let i = 0; i < 5; i++) assert.equal((await ask(cluster, requests[i])).text, golden[i]);
   assert.deepEqual(await cluster.stop(), {code: 0, signal: null});
-});
+}
+
+test('1000_clients_that_leave_at_random_leave_nothing_behind_and_the_others_get_exactly_their_text', (t) =>
+  leaveAtRandom(t, 1000));
+
+// Cells for about half of what the slots would take: jobs wait for them, share them, and are parked.
+test('also_when_all_slots_share_a_KV_cache_that_is_too_small', (t) => leaveAtRandom(t, 400, '--kv-cache-tokens', 1000));
 
 // The real engine rounds differently in batches of other shapes, and the model's numbers are quantized: where two words
 // are about as likely, the other one may come. So exact texts are asked for where the model is sure: the questions
