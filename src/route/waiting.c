@@ -145,8 +145,6 @@ void waiting_leave(struct waiting_room *room, struct waiter *waiter) {
     enum chat_priority class = waiter->priority;
     if (!line)
         return;
-    if (waiter == oldest_in(line))
-        line->overtaken = 0; /* the others have not overtaken who is the oldest now */
     waiter->line = NULL;
     TAILQ_REMOVE(&line->classes[class], waiter, in_line);
     TAILQ_REMOVE(&room->classes[class], waiter, in_class);

@@ -44,7 +44,8 @@ struct waiting_line {
     char model[CHAT_MODEL_NAME_MAX + 1];
     struct waiter_queue classes[CHAT_PRIORITY_COUNT]; /* each in order of arrival */
     size_t count;
-    size_t overtaken; /* how often in a row one was served that came after the oldest */
+    size_t overtaken; /* how often in a row one was served that came after the oldest, whoever that was: when
+                         the oldest give up one after the other, it is still the turn of one in time */
     size_t picky_count;
     size_t picky_turn; /* for the caller, who cannot ask about all of them each time; 0 at first */
 };

@@ -159,7 +159,7 @@ static void when_it_is_the_turn_of_the_oldest_all_others_are_behind_it(void **st
     leave_all(&room);
 }
 
-static void who_becomes_the_oldest_has_not_been_overtaken_yet(void **state) {
+static void it_is_the_turn_of_the_oldest_also_when_those_before_it_gave_up(void **state) {
     (void)state;
     struct waiting_room room;
     struct waiter low[2] = {at(0, CHAT_PRIORITY_LOW), at(1, CHAT_PRIORITY_LOW)};
@@ -170,7 +170,9 @@ static void who_becomes_the_oldest_has_not_been_overtaken_yet(void **state) {
         waiting_note_served(&room, "m", 3);
     assert_true(waiting_has_before(&room, "m", CHAT_PRIORITY_HIGH, false, 3));
     waiting_leave(&room, &low[0]); /* its time is over, or its client has left */
-    assert_false(waiting_has_before(&room, "m", CHAT_PRIORITY_HIGH, false, 3));
+    assert_true(waiting_has_before(&room, "m", CHAT_PRIORITY_HIGH, false, 3));
+    serve(&room, &low[1]);
+    assert_int_equal(room.count, 0);
     leave_all(&room);
 }
 
@@ -414,7 +416,7 @@ int main(void) {
         cmocka_unit_test(a_low_request_is_overtaken_only_by_those_that_come_soon_after_it),
         cmocka_unit_test(one_in_eight_of_those_served_is_who_has_waited_for_longest),
         cmocka_unit_test(when_it_is_the_turn_of_the_oldest_all_others_are_behind_it),
-        cmocka_unit_test(who_becomes_the_oldest_has_not_been_overtaken_yet),
+        cmocka_unit_test(it_is_the_turn_of_the_oldest_also_when_those_before_it_gave_up),
         cmocka_unit_test(a_picky_one_whose_turn_it_is_holds_up_only_those_that_are_as_picky),
         cmocka_unit_test(each_model_has_a_line_of_its_own),
         cmocka_unit_test(a_newcomer_overtakes_only_lower_priorities),
