@@ -40,13 +40,16 @@ static int32_t common_with(const struct kv_cache *cache, int32_t slot, const int
     return prefix_common(cache->slots[slot].tokens, cache->slots[slot].count, tokens, count);
 }
 
-/* The slot, free or busy, that holds the longest beginning of the tokens; -1 when none holds any. */
-static int32_t find_holder(const struct kv_cache *cache, bool busy, const int32_t *tokens, int32_t count,
-                           int32_t *common) {
+/* The slot that holds the longest beginning of the tokens, of those that are free, or busy, or of all but
+ * one; -1 when none holds any. */
+enum holder { HOLDER_FREE, HOLDER_BUSY, HOLDER_ANY };
+static int32_t find_holder(const struct kv_cache *cache, enum holder kind, int32_t except,
+                           const int32_t *tokens, int32_t count, int32_t *common) {
     int32_t best = -1;
     *common = 0;
     for (int32_t i = 0; i < cache->info.slots; i++) {
-        int32_t own = cache->busy[i] == busy ? common_with(cache, i, tokens, count) : 0;
+        bool fits = i != except && (kind == HOLDER_ANY || cache->busy[i] == (kind == HOLDER_BUSY));
+        int32_t own = fits ? common_with(cache, i, tokens, count) : 0;
         if (own > *common) {
             *common = own;
             best = i;
@@ -110,7 +113,7 @@ static void consider_store(struct kv_cache *cache, struct kv_place *place, const
 static void choose_slot(const struct kv_cache *cache, struct kv_place *place, const int32_t *tokens,
                         int32_t count) {
     int32_t common;
-    int32_t holder = find_holder(cache, false, tokens, count, &common);
+    int32_t holder = find_holder(cache, HOLDER_FREE, -1, tokens, count, &common);
     int32_t other = holder >= 0 ? find_idle(cache, holder) : -1;
     if (holder >= 0 && (common * 2 >= cache->slots[holder].count || other < 0)) {
         place->slot = holder;
@@ -132,7 +135,7 @@ bool kv_cache_find(struct kv_cache *cache, const int32_t *tokens, int32_t count,
         return place->slot >= 0;
     count--; /* the last one is computed in any case, for what follows it */
     choose_slot(cache, place, tokens, count);
-    int32_t busy = find_holder(cache, true, tokens, count, &common);
+    int32_t busy = find_holder(cache, HOLDER_BUSY, -1, tokens, count, &common);
     consider_slot(cache, place, busy, common);
     consider_store(cache, place, tokens, count);
     return true;
@@ -237,15 +240,8 @@ bool kv_cache_find_more(const struct kv_cache *cache, int32_t slot, int32_t coun
     *place = (struct kv_place){.slot = slot, .held = own->count};
     if (!cache->config.reuse || count - 1 - own->count < COPY_LEAST)
         return false;
-    int32_t from = -1, most = 0;
-    for (int32_t i = 0; i < cache->info.slots; i++) {
-        int32_t common = i != slot ? common_with(cache, i, own->tokens, count - 1) : 0;
-        if (common > most) {
-            most = common;
-            from = i;
-        }
-    }
-    consider_slot(cache, place, from, most);
+    int32_t common, from = find_holder(cache, HOLDER_ANY, slot, own->tokens, count - 1, &common);
+    consider_slot(cache, place, from, common);
     return place->source == KV_SOURCE_SLOT;
 }
 

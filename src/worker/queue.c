@@ -100,7 +100,7 @@ struct queue_entry *queue_first(struct queue *queue, int64_t now_ms) {
 }
 
 void queue_take(struct queue *queue, struct queue_entry *entry) {
-    queue->overtaken += entry != TAILQ_FIRST(&queue->order);
+    queue->overtaken = entry == TAILQ_FIRST(&queue->order) ? 0 : queue->overtaken + 1;
     queue_remove(queue, entry);
 }
 
@@ -121,8 +121,6 @@ struct queue_entry *queue_pop_expired(struct queue *queue, int64_t now_ms) {
 }
 
 void queue_remove(struct queue *queue, struct queue_entry *entry) {
-    if (entry == TAILQ_FIRST(&queue->order))
-        queue->overtaken = 0; /* the others have not overtaken who is the first now */
     TAILQ_REMOVE(&queue->order, entry, in_order);
     heap_remove(&queue->turns, &entry->by_turn);
     heap_remove(&queue->deadlines, &entry->by_deadline);

@@ -48,7 +48,7 @@ struct queue {
     struct heap rises;
     struct heap deadlines;
     struct queue_order order; /* of arrival */
-    size_t overtaken;         /* how often in a row one was taken that came after the first */
+    size_t overtaken; /* how often in a row one was taken that came after the first, whoever that was */
     int64_t aging_ms;
     uint64_t arrivals;
 };

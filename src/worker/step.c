@@ -273,8 +273,9 @@ void scheduler_step(struct scheduler *scheduler) {
         size_t items = make_items(scheduler, plan + planned, size);
         if (items > 0 && !step_pass(scheduler, items))
             break;
-        scheduler_hand_out(scheduler); /* what is done does not wait for the longer prompts */
         done += items;
+        if (planned + size < count) /* what is done does not wait for the passes that follow */
+            scheduler_hand_out(scheduler);
     }
     if (done > 0)
         count_step(scheduler, done);

@@ -408,6 +408,15 @@ static void a_prompt_that_does_not_fit_is_refused_with_its_param(void **state) {
     assert_int_equal(load_now().queued, 0);
 }
 
+/* Of job 0, with the gate closed. */
+static void step_until_first_token(void) {
+    for (int i = 0; i < 20 && t.harness.seen[0].tokens == 0; i++) {
+        gate_wait_arrival();
+        step();
+    }
+    assert_true(t.harness.seen[0].tokens > 0);
+}
+
 static void a_long_prompt_does_not_hold_up_a_running_stream(void **state) {
     (void)state;
     t.harness.config.worker.batch_tokens = 16;
@@ -415,10 +424,7 @@ static void a_long_prompt_does_not_hold_up_a_running_stream(void **state) {
     gate_close();
     struct wire_job first = harness_job(0, "[reply 300]");
     submit_expected(0, &first);
-    for (int i = 0; i < 20 && t.harness.seen[0].tokens == 0; i++) {
-        gate_wait_arrival();
-        step();
-    }
+    step_until_first_token();
     char text[401];
     memset(text, 'a', sizeof text - 1);
     text[sizeof text - 1] = '\0';
@@ -448,10 +454,7 @@ static void first_tokens_do_not_wait_for_longer_prompts(void **state) {
     gate_close();
     struct wire_job first = harness_job(0, "[reply 300]");
     submit_expected(0, &first);
-    for (int i = 0; i < 20 && t.harness.seen[0].tokens == 0; i++) {
-        gate_wait_arrival();
-        step();
-    }
+    step_until_first_token();
     struct wire_job longer = harness_job(1, "a prompt that has a good deal more to say than the other one");
     struct wire_job shorter = harness_job(2, "a prompt");
     submit_expected(1, &longer);
@@ -489,10 +492,7 @@ static void a_stream_pauses_for_prompts_only_as_long_as_it_may(void **state) {
     gate_close();
     struct wire_job first = harness_job(0, "[reply 300]"), second = harness_job(1, text);
     submit_expected(0, &first);
-    for (int i = 0; i < 20 && t.harness.seen[0].tokens == 0; i++) {
-        gate_wait_arrival();
-        step();
-    }
+    step_until_first_token();
     submit_expected(1, &second);
     step_until_starts(2);
     int before = t.harness.seen[0].tokens, most = 0;
