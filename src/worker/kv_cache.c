@@ -58,17 +58,26 @@ static int32_t find_holder(const struct kv_cache *cache, enum holder kind, int32
     return best;
 }
 
-static int32_t busy_neighbours(const struct kv_cache *cache, int32_t slot) {
-    return (slot > 0 && cache->busy[slot - 1]) + (slot + 1 < cache->info.slots && cache->busy[slot + 1]);
+/* With a cache for each slot the engine computes in one pass only those that are side by side. How much a
+ * free slot does for that, the less the more: it is in a small gap between busy ones, or in a larger one, or
+ * at their end, or apart; and within a gap it leaves the rest in one piece. */
+static int32_t distance(const struct kv_cache *cache, int32_t slot) {
+    int32_t slots = cache->info.slots, first = slot, last = slot;
+    while (first > 0 && !cache->busy[first - 1])
+        first--;
+    while (last + 1 < slots && !cache->busy[last + 1])
+        last++;
+    bool between = first > 0 && last + 1 < slots;
+    bool beside = (slot == first && first > 0) || (slot == last && last + 1 < slots);
+    return 2 * (between ? last - first : slots) + !beside;
 }
 
-/* Whether `a` should be given up before `b`, both free slots. With a cache for each slot the engine computes
- * in one pass those that are side by side, so gaps are filled first; then one that holds nothing, or the one
- * that was not used for longest. */
+/* Whether `a` should be given up before `b`, both free slots: the one that is nearer to the busy ones; then
+ * one that holds nothing, or the one that was not used for longest. */
 static bool is_better_idle(const struct kv_cache *cache, int32_t a, int32_t b) {
-    int32_t beside_a = busy_neighbours(cache, a), beside_b = busy_neighbours(cache, b);
-    if (beside_a != beside_b && !cache->info.cache_is_shared)
-        return beside_a > beside_b;
+    int32_t distance_a = distance(cache, a), distance_b = distance(cache, b);
+    if (distance_a != distance_b && !cache->info.cache_is_shared)
+        return distance_a < distance_b;
     if ((cache->slots[a].count == 0) != (cache->slots[b].count == 0))
         return cache->slots[a].count == 0;
     return cache->slots[a].used < cache->slots[b].used;

@@ -80,6 +80,37 @@ static void a_gap_is_filled_before_a_slot_that_was_not_used_for_longer(void **st
     assert_int_equal(take(), 2);
 }
 
+static void a_wide_gap_is_filled_before_a_slot_at_the_end_that_holds_nothing(void **state) {
+    (void)state;
+    open_cache(0);
+    for (int32_t i = 0; i < SLOTS - 1; i++)
+        assert_int_equal(take(), i);
+    leave(1);
+    leave(2);
+    int32_t slot = take();
+    assert_true(slot == 1 || slot == 2);
+}
+
+static void the_smallest_gap_is_filled_first(void **state) {
+    (void)state;
+    open_cache(0);
+    take_all();
+    leave(1);
+    leave(2);
+    leave(4);
+    assert_int_equal(take(), 4);
+}
+
+static void what_is_left_of_a_gap_stays_in_one_piece(void **state) {
+    (void)state;
+    open_cache(0);
+    take_all();
+    leave(2);
+    leave(3);
+    leave(1);
+    assert_int_equal(take(), 3);
+}
+
 static void between_equals_it_is_the_one_that_was_not_used_for_longest(void **state) {
     (void)state;
     open_cache(0);
@@ -104,6 +135,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(running_slots_are_side_by_side, close_cache),
         cmocka_unit_test_teardown(a_gap_is_filled_before_a_slot_that_was_not_used_for_longer, close_cache),
+        cmocka_unit_test_teardown(a_wide_gap_is_filled_before_a_slot_at_the_end_that_holds_nothing,
+                                  close_cache),
+        cmocka_unit_test_teardown(the_smallest_gap_is_filled_first, close_cache),
+        cmocka_unit_test_teardown(what_is_left_of_a_gap_stays_in_one_piece, close_cache),
         cmocka_unit_test_teardown(between_equals_it_is_the_one_that_was_not_used_for_longest, close_cache),
         cmocka_unit_test_teardown(in_a_shared_cache_neighbours_do_not_count, close_cache),
     };
