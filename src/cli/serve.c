@@ -1,5 +1,4 @@
 /* mlxd serve: from the command line to the supervisor. */
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -7,15 +6,13 @@
 #include "base/log.h"
 #include "cli/cli.h"
 #include "cli/supervisor.h"
+#include "worker/cores.h"
 
 /* Several workers that all compute on all cores would only hinder each other. */
 static void share_cores(struct config *config) {
-    cpu_set_t cores;
     if (config->worker.threads > 0 || config->serve.workers == 1)
         return;
-    if (sched_getaffinity(0, sizeof cores, &cores) != 0)
-        return;
-    int64_t share = CPU_COUNT(&cores) / config->serve.workers;
+    int64_t share = cores_usable("") / config->serve.workers;
     config->worker.threads = share > 1 ? share : 1;
 }
 

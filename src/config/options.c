@@ -241,8 +241,9 @@ const struct option option_table[] = {
     INT("cluster.worker.batch_tokens", "batch-tokens", 0, worker.batch_tokens, "512", 1, 1 << 20, "tokens",
         "Most tokens in one step of the engine; at least max_batch_size."),
     INT("cluster.worker.threads", "threads", 't', worker.threads, "0", 0, 1024, "threads",
-        "Threads that compute. 0: one for each core this process may use; `mlxd serve` shares the cores "
-        "among its workers."),
+        "Threads that compute. 0: one for each core this process may use, by its affinity and the CPU quota "
+        "of "
+        "its control group (container, service); `mlxd serve` shares the cores among its workers."),
     INT("cluster.worker.threads_batch", "threads-batch", 0, worker.threads_batch, "0", 0, 1024, "threads",
         "Threads that compute steps of more than one token, which is all that serve several sequences or a "
         "prompt; `threads` is then for steps of one token alone. 0: as many as `threads`."),

@@ -1,7 +1,6 @@
 #include "engine/llama_load.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,13 +40,6 @@ static void init_backend(void) {
 static void init_backend_once(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, init_backend);
-}
-
-static int32_t usable_cores(void) {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof(set), &set) != 0)
-        return 1;
-    return CPU_COUNT(&set);
 }
 
 /* Before llama.cpp sees it: what it would believe is checked. */
@@ -208,7 +200,7 @@ static struct llama_context_params context_params(const struct engine_options *o
     /* One row of logits for a slot: with a row for each token of the batch, a large vocabulary would take
      * hundreds of megabytes. */
     params.n_outputs_max = params.n_seq_max;
-    params.n_threads = options->threads > 0 ? options->threads : usable_cores();
+    params.n_threads = options->threads > 0 ? options->threads : 1;
     params.n_threads_batch = options->threads_batch > 0 ? options->threads_batch : params.n_threads;
     params.flash_attn_type = flash_type_of(options->flash);
     /* A cache of its own for each slot, if there is the memory: in a shared one, every slot's attention also

@@ -62,8 +62,12 @@ static void take_mount_line(char *line, struct cgroup_mounts *out) {
         return;
     if (strcmp(fields[dash + 1], "cgroup2") == 0)
         take_mount(&out->v2, fields[3], fields[4]);
-    else if (strcmp(fields[dash + 1], "cgroup") == 0 && has_word(fields[dash + 3], "memory"))
-        take_mount(&out->v1, fields[3], fields[4]);
+    if (strcmp(fields[dash + 1], "cgroup") != 0)
+        return;
+    if (has_word(fields[dash + 3], "memory"))
+        take_mount(&out->v1_memory, fields[3], fields[4]);
+    if (has_word(fields[dash + 3], "cpu"))
+        take_mount(&out->v1_cpu, fields[3], fields[4]);
 }
 
 void cgroup_find_mounts(const char *root, struct cgroup_mounts *out) {
@@ -82,24 +86,25 @@ void cgroup_find_mounts(const char *root, struct cgroup_mounts *out) {
 
 /* The process's group. */
 
-/* In a line "4:memory:/a/b" or, of version 2, "0::/a/b"; NULL when the line is of another hierarchy. */
-static const char *group_in_line(char *line, bool v2) {
+/* In a line "4:memory:/a/b" or, of version 2 (`controller` NULL), "0::/a/b"; NULL when the line is of another
+ * hierarchy. */
+static const char *group_in_line(char *line, const char *controller) {
     char *controllers = strchr(line, ':');
     char *group = controllers ? strchr(controllers + 1, ':') : NULL;
     if (!group)
         return NULL;
     *group++ = '\0';
     controllers++;
-    return (v2 ? *controllers == '\0' : has_word(controllers, "memory")) ? group : NULL;
+    return (controller ? has_word(controllers, controller) : *controllers == '\0') ? group : NULL;
 }
 
-static bool find_group(const char *root, bool v2, char out[CGROUP_PATH_MAX]) {
+static bool find_group(const char *root, const char *controller, char out[CGROUP_PATH_MAX]) {
     char path[PROC_PATH_MAX], text[PROC_TEXT_MAX], *rest = NULL;
     snprintf(path, sizeof path, "%s/proc/self/cgroup", root);
     if (!proc_read(path, text, sizeof text))
         return false;
     for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-        const char *group = group_in_line(line, v2);
+        const char *group = group_in_line(line, controller);
         if (group)
             return snprintf(out, CGROUP_PATH_MAX, "%s", group) < CGROUP_PATH_MAX;
     }
@@ -116,10 +121,10 @@ static const char *below_top(const struct cgroup_mount *mount, const char *group
 
 /* The folder of the process's group and how many bytes of its path are above all groups; false when there is
  * none. */
-static bool find_folder(const struct cgroup_mount *mount, const char *root, bool v2, char out[PROC_PATH_MAX],
-                        size_t *top_len) {
+static bool find_folder(const struct cgroup_mount *mount, const char *root, const char *controller,
+                        char out[PROC_PATH_MAX], size_t *top_len) {
     char group[CGROUP_PATH_MAX];
-    if (!mount->point[0] || !find_group(root, v2, group))
+    if (!mount->point[0] || !find_group(root, controller, group))
         return false;
     int len = snprintf(out, PROC_PATH_MAX, "%s%s", root, mount->point);
     *top_len = (size_t)len;
@@ -130,6 +135,14 @@ static bool find_folder(const struct cgroup_mount *mount, const char *root, bool
 }
 
 /* Levels. */
+
+/* Makes the folder that of the level above; false when it is the top already. */
+static bool go_up(char *folder, size_t top_len) {
+    char *slash = strrchr(folder + top_len, '/');
+    if (slash)
+        *slash = '\0';
+    return slash;
+}
 
 static bool read_in(const char *folder, const char *name, char *out, size_t cap) {
     char path[PROC_PATH_MAX];
@@ -190,21 +203,18 @@ typedef bool read_level_fn(const char *folder, struct cgroup_memory *out);
 static bool walk_up(char *folder, size_t top_len, read_level_fn *read_level, int64_t none_from,
                     struct cgroup_memory *out) {
     bool found = false;
-    for (int level = 0; level < CGROUP_LEVELS_MAX; level++) {
+    int level = 0;
+    do {
         struct cgroup_memory memory;
-        if (read_level(folder, &memory)) {
-            memory.used = memory.used > 0 ? memory.used : 0;
-            if (memory.limit >= none_from)
-                memory.limit = UNLIMITED;
-            if (!found || is_nearer(&memory, out))
-                *out = memory;
-            found = true;
-        }
-        char *slash = strrchr(folder + top_len, '/');
-        if (!slash)
-            break;
-        *slash = '\0';
-    }
+        if (!read_level(folder, &memory))
+            continue;
+        memory.used = memory.used > 0 ? memory.used : 0;
+        if (memory.limit >= none_from)
+            memory.limit = UNLIMITED;
+        if (!found || is_nearer(&memory, out))
+            *out = memory;
+        found = true;
+    } while (++level < CGROUP_LEVELS_MAX && go_up(folder, top_len));
     return found;
 }
 
@@ -214,16 +224,68 @@ void cgroup_read_memory(const struct cgroup_mounts *mounts, const char *root, in
     size_t top_len;
     int64_t none_from = machine_bytes > 0 ? machine_bytes : LIMIT_NONE_FROM;
     *out = (struct cgroup_memory){0};
-    if (find_folder(&mounts->v2, root, true, folder, &top_len) &&
+    if (find_folder(&mounts->v2, root, NULL, folder, &top_len) &&
         walk_up(folder, top_len, read_v2, none_from, out))
         return;
-    if (find_folder(&mounts->v1, root, false, folder, &top_len))
+    if (find_folder(&mounts->v1_memory, root, "memory", folder, &top_len))
         (void)walk_up(folder, top_len, read_v1, none_from, out);
 }
 
 bool cgroup_read_pressure(const struct cgroup_mounts *mounts, const char *root, char *out, size_t cap) {
     char folder[PROC_PATH_MAX];
     size_t top_len;
-    return find_folder(&mounts->v2, root, true, folder, &top_len) &&
+    return find_folder(&mounts->v2, root, NULL, folder, &top_len) &&
            read_in(folder, "memory.pressure", out, cap);
+}
+
+/* Processor time. */
+
+typedef int64_t read_cpus_fn(const char *folder);
+
+static int64_t thousandths(int64_t quota_us, int64_t period_us) {
+    return quota_us > 0 && quota_us <= INT64_MAX / 1000 && period_us > 0 ? quota_us * 1000 / period_us
+                                                                         : UNLIMITED;
+}
+
+/* "150000 100000", or "max 100000" without a limit. */
+static int64_t read_cpus_v2(const char *folder) {
+    char text[64];
+    int64_t quota_us, period_us;
+    char *blank = read_in(folder, "cpu.max", text, sizeof text) ? strchr(text, ' ') : NULL;
+    if (!blank)
+        return UNLIMITED;
+    *blank = '\0';
+    return proc_only_number(text, &quota_us) && proc_only_number(blank + 1, &period_us)
+               ? thousandths(quota_us, period_us)
+               : UNLIMITED;
+}
+
+/* The quota is -1 where there is none. */
+static int64_t read_cpus_v1(const char *folder) {
+    int64_t quota_us, period_us;
+    return number_in(folder, "cpu.cfs_quota_us", &quota_us) &&
+                   number_in(folder, "cpu.cfs_period_us", &period_us)
+               ? thousandths(quota_us, period_us)
+               : UNLIMITED;
+}
+
+/* `folder` is cut, level by level. */
+static int64_t least_cpus(char *folder, size_t top_len, read_cpus_fn *read_cpus) {
+    int64_t least = UNLIMITED;
+    int level = 0;
+    do {
+        least = smaller_limit(least, read_cpus(folder));
+    } while (++level < CGROUP_LEVELS_MAX && go_up(folder, top_len));
+    return least;
+}
+
+int64_t cgroup_read_cpus(const struct cgroup_mounts *mounts, const char *root) {
+    char folder[PROC_PATH_MAX];
+    size_t top_len;
+    int64_t v2 = UNLIMITED, v1 = UNLIMITED;
+    if (find_folder(&mounts->v2, root, NULL, folder, &top_len))
+        v2 = least_cpus(folder, top_len, read_cpus_v2);
+    if (find_folder(&mounts->v1_cpu, root, "cpu", folder, &top_len))
+        v1 = least_cpus(folder, top_len, read_cpus_v1);
+    return smaller_limit(v2, v1);
 }

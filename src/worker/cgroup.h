@@ -1,8 +1,7 @@
-/* The memory control group of this process: what it uses and what it may use, from version 2 of the kernel's
- * interface or version 1, whichever has the memory controller. On a hybrid machine version 2 is mounted, too,
- * but only with other controllers.
- * https://docs.kernel.org/admin-guide/cgroup-v2.html,
- * https://docs.kernel.org/admin-guide/cgroup-v1/memory.html
+/* The control group of this process: what memory it uses and may use, and how much of the processors, from
+ * version 2 of the kernel's interface or version 1, whichever has the controller. On a hybrid machine version
+ * 2 is mounted, too, but only with other controllers. https://docs.kernel.org/admin-guide/cgroup-v2.html,
+ * https://docs.kernel.org/admin-guide/cgroup-v1/memory.html, https://docs.kernel.org/scheduler/sched-bwc.html
  *
  * What a group uses is its usage without inactive_file: pages of files that were not touched lately go first
  * and cost nothing. Active pages of files stay in it, and so the weights of a model that computes: the kernel
@@ -33,7 +32,8 @@ struct cgroup_mount {
 
 struct cgroup_mounts {
     struct cgroup_mount v2;
-    struct cgroup_mount v1; /* the one with the memory controller */
+    struct cgroup_mount v1_memory; /* the one with the memory controller */
+    struct cgroup_mount v1_cpu;    /* with the cpu controller */
 };
 /* From /proc/self/mountinfo. A hierarchy that is mounted more than once: where most of it is seen. */
 void cgroup_find_mounts(const char *root, struct cgroup_mounts *out);
@@ -50,3 +50,6 @@ void cgroup_read_memory(const struct cgroup_mounts *mounts, const char *root, in
 /* The text of the group's memory.pressure; false when there is none. `out` has `cap` bytes. */
 MUST_USE bool cgroup_read_pressure(const struct cgroup_mounts *mounts, const char *root, char *out,
                                    size_t cap);
+/* How much time of processors the process gets for each second, in thousandths of a second, by the lowest
+ * quota of all levels; 0: no quota. */
+int64_t cgroup_read_cpus(const struct cgroup_mounts *mounts, const char *root);

@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "engine/devices.h"
+#include "worker/cores.h"
 
 static_assert((int)CONFIG_SHARES_MAX == (int)ENGINE_DEVICES_MAX, "a share for each device");
 
@@ -79,7 +80,7 @@ struct engine_options engine_options_of(const struct config *config, const char 
         .context_tokens = (int32_t)config->worker.context_tokens,
         .cache_tokens = (int32_t)config->worker.kv_cache_tokens,
         .batch_tokens = (int32_t)config->worker.batch_tokens,
-        .threads = (int32_t)config->worker.threads,
+        .threads = config->worker.threads > 0 ? (int32_t)config->worker.threads : cores_usable(""),
         .threads_batch = (int32_t)config->worker.threads_batch,
         .micro_batch_tokens = (int32_t)config->worker.micro_batch_tokens,
         .cache_type_k = engine_cache_type_of(config->worker.cache_type_k),

@@ -2,9 +2,10 @@
 
 #include <assert.h>
 #include <ctype.h>
-#include <sched.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "worker/cores.h"
 
 void hardware_read_cpu(FILE *cpuinfo, char out[HARDWARE_NAME_MAX + 1]) {
     char line[256];
@@ -20,11 +21,6 @@ void hardware_read_cpu(FILE *cpuinfo, char out[HARDWARE_NAME_MAX + 1]) {
         out[len] = '\0';
         return;
     }
-}
-
-static int32_t usable_cores(void) {
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 0;
 }
 
 static_assert(sizeof(((struct worker_gpu *)0)->name) == sizeof(((struct engine_gpu *)0)->name) &&
@@ -46,7 +42,7 @@ static size_t find_gpus(const struct engine_ops *ops, struct worker_gpu *out) {
 
 void hardware_find(const struct engine_ops *ops, struct worker_hardware *out) {
     long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
-    *out = (struct worker_hardware){.cores = usable_cores()};
+    *out = (struct worker_hardware){.cores = cores_usable("")};
     if (pages > 0 && page_bytes > 0)
         out->memory_bytes = (int64_t)pages * page_bytes;
     FILE *cpuinfo = fopen("/proc/cpuinfo", "re");

@@ -151,6 +151,62 @@ static void what_is_as_large_as_the_machine_is_no_limit(void **state) {
     assert_memory(read_memory(0), 1000, 0);
 }
 
+static int64_t read_cpus(void) {
+    struct cgroup_mounts mounts;
+    cgroup_find_mounts(tree.root, &mounts);
+    return cgroup_read_cpus(&mounts, tree.root);
+}
+
+static void the_lowest_cpu_quota_of_version_2_counts(void **state) {
+    (void)state;
+    write_mounts(V2_MOUNT);
+    write_groups("0::/pod/worker\n");
+    assert_int_equal(read_cpus(), 0);
+    write_file("/sys/fs/cgroup/pod/worker", "cpu.max", "max 100000\n");
+    assert_int_equal(read_cpus(), 0);
+    write_file("/sys/fs/cgroup/pod", "cpu.max", "150000 100000\n");
+    assert_int_equal(read_cpus(), 1500);
+    write_file("/sys/fs/cgroup/pod/worker", "cpu.max", "400000 100000\n");
+    assert_int_equal(read_cpus(), 1500);
+    write_file("/sys/fs/cgroup/pod/worker", "cpu.max", "10000 20000\n");
+    assert_int_equal(read_cpus(), 500);
+}
+
+static void the_lowest_cpu_quota_of_version_1_counts(void **state) {
+    (void)state;
+    write_mounts("32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n" V1_MOUNT
+                 "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n");
+    write_groups("4:memory:/m\n3:cpu,cpuacct:/jobs/worker\n2:cpuset:/c\n0::/\n");
+    write_file("/sys/fs/cgroup/cpu,cpuacct", "cpu.cfs_quota_us", "-1\n");
+    write_file("/sys/fs/cgroup/cpu,cpuacct", "cpu.cfs_period_us", "100000\n");
+    write_file("/sys/fs/cgroup/cpu,cpuacct/jobs/worker", "cpu.cfs_quota_us", "-1\n");
+    write_file("/sys/fs/cgroup/cpu,cpuacct/jobs/worker", "cpu.cfs_period_us", "100000\n");
+    assert_int_equal(read_cpus(), 0);
+    write_file("/sys/fs/cgroup/cpu,cpuacct/jobs", "cpu.cfs_quota_us", "250000\n");
+    write_file("/sys/fs/cgroup/cpu,cpuacct/jobs", "cpu.cfs_period_us", "100000\n");
+    assert_int_equal(read_cpus(), 2500);
+}
+
+static void a_cpu_quota_that_is_nonsense_is_none(void **state) {
+    (void)state;
+    static const char *const texts[] = {"",
+                                        "\n",
+                                        "100000",
+                                        "0 100000",
+                                        "100000 0",
+                                        "-5 100000",
+                                        "1 x",
+                                        "x 1",
+                                        "99999999999999999999 1",
+                                        "9223372036854775807 1"};
+    write_mounts(V2_MOUNT);
+    write_groups("0::/a\n");
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        write_file("/sys/fs/cgroup/a", "cpu.max", texts[i]);
+        assert_int_equal(read_cpus(), 0);
+    }
+}
+
 static void a_hybrid_machine_has_the_memory_in_version_1(void **state) {
     (void)state;
     write_mounts("31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n"
@@ -235,6 +291,9 @@ int main(void) {
         TEST(a_group_of_version_1_uses_what_is_not_an_inactive_file_in_all_of_it),
         TEST(a_limit_of_version_1_above_what_is_mounted_counts),
         TEST(what_is_as_large_as_the_machine_is_no_limit),
+        TEST(the_lowest_cpu_quota_of_version_2_counts),
+        TEST(the_lowest_cpu_quota_of_version_1_counts),
+        TEST(a_cpu_quota_that_is_nonsense_is_none),
         TEST(a_hybrid_machine_has_the_memory_in_version_1),
         TEST(of_two_mounts_the_one_that_shows_more_is_taken),
         TEST(a_group_that_is_not_seen_is_judged_by_the_top_of_what_is),

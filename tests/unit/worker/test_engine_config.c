@@ -34,7 +34,7 @@ static void the_defaults_leave_the_choice_to_the_engine(void **state) {
     assert_string_equal(options.model_path, "m.gguf");
     assert_int_equal(options.slots, 8);
     assert_int_equal(options.batch_tokens, 512);
-    assert_int_equal(options.threads, 0);
+    assert_true(options.threads >= 1);
     assert_int_equal(options.threads_batch, 0);
     assert_int_equal(options.micro_batch_tokens, 0);
     assert_int_equal(options.cache_type_k, ENGINE_CACHE_F16);
