@@ -70,7 +70,7 @@ struct engine_options {
     int32_t cache_tokens;   /* cells of one KV cache that all slots share, for less memory than slots times
                                context; 0: each slot has a cache of its own, in which nobody is in its way */
     int32_t batch_tokens;   /* most tokens in one step, >= slots */
-    int32_t threads;        /* for steps of one token; 0: one for each core this process may use */
+    int32_t threads;        /* for steps of one token; 0: 1 */
     int32_t threads_batch;  /* for larger steps; 0: as threads */
     int32_t micro_batch_tokens; /* computed at once, at most batch_tokens; 0: the engine's choice */
     enum engine_cache_type cache_type_k;
@@ -110,6 +110,7 @@ struct engine_info {
     int32_t pass_tokens;        /* a step of up to so many takes little longer than one of a single token */
     bool pass_is_even;          /* sequences with different numbers of tokens in a step take passes of their
                                    own over the model all the same */
+    bool can_rewind;            /* a slot whose step was aborted is as before; if not, its next step fails */
     int32_t micro_batch_tokens; /* this and the next two: 0 where the engine has no such thing */
     int32_t threads;
     int32_t threads_batch;

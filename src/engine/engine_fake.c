@@ -306,6 +306,7 @@ static void fake_info(const struct engine *engine, struct engine_info *out) {
         .cache_tokens = e->cache.cells,
         .cache_is_shared = e->options.cache_tokens > 0,
         .pass_tokens = e->options.batch_tokens,
+        .can_rewind = true,
         .can_chat = true,
     };
     snprintf(out->description, sizeof(out->description), "fake %s", e->name);

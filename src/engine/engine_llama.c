@@ -99,6 +99,7 @@ static void llama_info(const struct engine *engine, struct engine_info *out) {
         .cache_is_shared = e->loaded.cache_is_shared,
         .pass_tokens = e->on_gpu ? PASS_TOKENS_GPU : PASS_TOKENS_CPU,
         .pass_is_even = !e->loaded.cache_is_shared,
+        .can_rewind = !llama_model_is_recurrent(e->loaded.model) && !llama_model_is_hybrid(e->loaded.model),
         .micro_batch_tokens = (int32_t)llama_n_ubatch(e->loaded.context),
         .threads = llama_n_threads(e->loaded.context),
         .threads_batch = llama_n_threads_batch(e->loaded.context),

@@ -152,9 +152,10 @@ struct worker_load {
     uint64_t cached_tokens;  /* which these had not to compute */
     uint64_t parks;          /* times that a job was parked */
     uint64_t handed_back;    /* jobs that were given back because the cache was full */
-    uint64_t progress; /* grows with every engine step: alive but not growing while running > 0 is hung */
-    uint64_t steps;    /* engine steps */
-    uint64_t prompt_tokens; /* computed */
+    uint64_t progress;       /* grows when each engine with jobs has computed something: alive but not growing
+                                while running > 0 is hung */
+    uint64_t steps;          /* engine steps */
+    uint64_t prompt_tokens;  /* computed */
     uint64_t generated_tokens;
     uint64_t jobs_accepted;
     uint64_t jobs_finished;

@@ -49,7 +49,6 @@ void models_add_counters(struct worker_load *to, const struct worker_load *from)
     to->cached_tokens += from->cached_tokens;
     to->parks += from->parks;
     to->handed_back += from->handed_back;
-    to->progress += from->progress;
     to->steps += from->steps;
     to->prompt_tokens += from->prompt_tokens;
     to->generated_tokens += from->generated_tokens;
@@ -71,6 +70,25 @@ void models_add_loads(const struct model_entry *entry, struct worker_load *load)
     load->model_load_failures += (uint64_t)entry->load_failures;
 }
 
+/* Whoever hears of this worker takes it for hung when its progress stands still while jobs run. One engine
+ * that hangs must not hide behind the others. */
+static uint64_t count_progress(struct models *models) {
+    uint64_t now[WORKER_MODELS_MAX] = {0};
+    bool any = false;
+    for (size_t i = 0; i < models->table.count; i++) {
+        bool busy = false;
+        if (models->list[i]->runner)
+            now[i] = runner_progress(models->list[i]->runner, &busy);
+        if (busy && now[i] == models->list[i]->progress)
+            return models->progress;
+        any |= now[i] != models->list[i]->progress;
+    }
+    for (size_t i = 0; i < models->table.count; i++)
+        models->list[i]->progress = now[i];
+    models->progress += any;
+    return models->progress;
+}
+
 void models_get_info(struct models *models, int64_t now_ms, struct worker_info *out) {
     out->model_count = models->table.count;
     out->models_bytes = model_table_bytes(&models->table);
@@ -85,4 +103,5 @@ void models_get_info(struct models *models, int64_t now_ms, struct worker_info *
             runner_add_load(model->runner, now_ms, &out->load);
     }
     models_add_counters(&out->load, &models->past);
+    out->load.progress = count_progress(models);
 }

@@ -20,6 +20,7 @@ struct model {
     struct model_facts facts;
     struct runner *runner; /* owned; NULL while nothing is loaded */
     bool runner_ended;     /* it has nothing to do any more, and waits to be freed */
+    uint64_t progress;     /* the runner's, when that of all was counted last */
     struct load_line line;
     struct error why; /* of the newest load, if it failed */
 };
@@ -32,6 +33,7 @@ struct models {
     struct loop_timer timer; /* the earliest deadline of the jobs that wait, and of pre-warming */
     struct model_scan *scan; /* owned; NULL: folders are not looked at again */
     struct worker_load past; /* of runners that are gone, as far as it counts what was */
+    uint64_t progress;       /* counts up when all that have jobs in slots have computed something */
     enum resource_level pressure;
     bool draining;
 };

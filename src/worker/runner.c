@@ -521,6 +521,11 @@ static void add_queue(struct runner *runner, int64_t now_ms, struct worker_load 
     queue->evicted += admission->evicted;
 }
 
+uint64_t runner_progress(const struct runner *runner, bool *busy) {
+    *busy = STAT_GET(runner->stats.running) > 0;
+    return STAT_GET(runner->stats.progress);
+}
+
 void runner_add_load(struct runner *runner, int64_t now_ms, struct worker_load *load) {
     const struct runner_stats *stats = &runner->stats;
     if (runner->told)
@@ -537,7 +542,6 @@ void runner_add_load(struct runner *runner, int64_t now_ms, struct worker_load *
     load->cached_tokens += STAT_GET(stats->cached_tokens);
     load->parks += STAT_GET(stats->parks);
     load->handed_back += STAT_GET(stats->handed_back);
-    load->progress += STAT_GET(stats->progress);
     load->steps += STAT_GET(stats->steps);
     load->prompt_tokens += STAT_GET(stats->prompt_tokens);
     load->generated_tokens += STAT_GET(stats->generated_tokens);

@@ -77,5 +77,7 @@ int32_t runner_load_percent(const struct runner *runner);
 /* Of a model that is ready. */
 const struct engine_info *runner_engine_info(const struct runner *runner);
 uint32_t runner_capabilities(const struct runner *runner); /* bits, see model_capability_bit */
-/* Adds this model's numbers to `load`, but for queue_max. */
+/* Calls of the engine that came back, so far; `busy`: there are jobs in slots, for which one is due. */
+uint64_t runner_progress(const struct runner *runner, bool *busy);
+/* Adds this model's numbers to `load`, but for queue_max and progress. */
 void runner_add_load(struct runner *runner, int64_t now_ms, struct worker_load *load);

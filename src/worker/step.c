@@ -43,9 +43,12 @@ void scheduler_look(struct scheduler *scheduler) {
         scheduler->views[i] = view_of(scheduler, &scheduler->slots[i]);
 }
 
+/* For whose sake alone the pass may be aborted: then its neighbours must be as before. */
 static const struct job *find_heavy(struct scheduler *scheduler, const struct engine_item *items,
                                     size_t count) {
     int32_t tokens = 0;
+    if (count > 1 && !scheduler->info.can_rewind)
+        return NULL;
     for (size_t i = 0; i < count; i++)
         tokens += items[i].count;
     for (size_t i = 0; i < count; i++) {

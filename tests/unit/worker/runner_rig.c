@@ -104,7 +104,8 @@ void wait_done(int done) {
 }
 
 struct worker_load load_now(void) {
-    struct worker_load load = {.running = 0};
+    bool busy;
+    struct worker_load load = {.progress = runner_progress(t.runner, &busy)};
     runner_add_load(t.runner, clock_ms(), &load);
     return load;
 }

@@ -532,10 +532,36 @@ static void progress_grows_with_the_steps(void **state) {
     assert_int_equal(info_now().load.running, 1);
     gate_permit(3);
     gate_wait_arrival();
-    assert_int_equal(info_now().load.progress, before + 3);
+    assert_int_equal(info_now().load.progress, before + 1);
+    assert_int_equal(info_now().load.progress, before + 1); /* nothing was done since */
     assert_int_equal(info_now().load.batch_max, 1);
     gate_open();
     harness_wait_ends(&t.harness, 1);
+}
+
+static bool has_progressed(void *arg) {
+    return info_now().load.progress > *(const uint64_t *)arg;
+}
+
+static void a_model_that_stands_still_does_not_hide_behind_another(void **state) {
+    (void)state;
+    t.harness.config.worker.fake_step_us = 1000;
+    harness_add_model(&t.harness, "second");
+    start_ready();
+    struct wire_job stands = harness_job(0, "[slow x8000] [reply 9]"), runs = harness_job(1, "[reply 400]");
+    config_set_text(&stands.chat.model, "second");
+    send_job(&stands);
+    wire_job_release(&stands);
+    harness_wait_starts(&t.harness, 1);
+    send_job(&runs);
+    wire_job_release(&runs);
+    harness_wait_tokens(&t.harness, 1, 10);
+    uint64_t before = info_now().load.progress;
+    harness_wait_tokens(&t.harness, 1, 100);
+    assert_int_equal(info_now().load.progress, before);
+    send_cancel(0); /* which ends the step that takes so long */
+    harness_wait(&t.harness, has_progressed, &before);
+    harness_wait_ends(&t.harness, 2);
 }
 
 static void statistics_are_answered(void **state) {
@@ -775,6 +801,7 @@ int main(void) {
         TEST(many_cancels_of_unknown_jobs_forget_the_oldest),
         TEST(a_worker_registers_again_when_asked_and_when_its_link_is_back),
         TEST(progress_grows_with_the_steps),
+        TEST(a_model_that_stands_still_does_not_hide_behind_another),
         TEST(statistics_are_answered),
         TEST(each_part_of_the_statistics_is_answered_alone),
         TEST(a_worker_says_that_its_queue_is_full_when_it_refuses_the_next_job),
