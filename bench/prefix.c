@@ -22,8 +22,8 @@
 
 /* The flag of mlxd that switches reuse off. */
 #define WITHOUT_CACHE "--no-prefix-cache"
-/* Then the last of those that begin together waits for all prompts before it. */
-#define WITHOUT_LIMIT_MS "120000"
+/* Then the last of those that begin together waits for all prompts before it, and all for those of others. */
+#define WITHOUT_LIMIT_MS "600000"
 
 enum {
     WITHOUT_SHARE = 4,
@@ -216,7 +216,9 @@ int main(int argc, char **argv) {
                                         .context_tokens = context_tokens(&o),
                                         .threads = o.threads};
     struct server_options no_cache = mlxd, llama = mlxd;
-    no_cache.flags = (const char *const[]){WITHOUT_CACHE, "--first-token-timeout-ms", WITHOUT_LIMIT_MS, NULL};
+    no_cache.flags = (const char *const[]){
+        WITHOUT_CACHE,    "--first-token-timeout-ms", WITHOUT_LIMIT_MS, "--stall-timeout-ms",
+        WITHOUT_LIMIT_MS, "--streaming-timeout-ms",   WITHOUT_LIMIT_MS, NULL};
     llama.program = o.llama_server;
     printf(
         "%s, %d turns, %d conversations at a time, %d slots, about %d tokens a reply, median of %d rounds\n",

@@ -176,6 +176,7 @@ struct config {
         int64_t model_scan_interval_ms;
         int64_t models_memory_mb; /* of all loaded models; 0: no bound */
         bool load_on_demand;
+        int64_t load_patience_ms; /* 0: without end */
         int64_t load_retry_ms;
         struct {
             bool enabled;

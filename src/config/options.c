@@ -321,6 +321,13 @@ const struct option option_table[] = {
     BOOL("cluster.worker.load_on_demand", "load-on-demand", worker.load_on_demand, "true",
          "Load a model that is not loaded when a request for it comes; the request waits as long as its "
          "deadline allows."),
+    INT("cluster.worker.load_patience_ms", "load-patience-ms", 0, worker.load_patience_ms, "10000", 0,
+        24 * HOUR, "ms",
+        "How long requests wait for a model that has no room beside busy ones, before such a one makes way: "
+        "it "
+        "ends what it has, and then waits for its turn to be loaded again. It is left for at least that "
+        "time, "
+        "and for as long as its load took. 0: busy models never make way."),
     INT("cluster.worker.load_retry_ms", "load-retry-ms", 0, worker.load_retry_ms, "30000", 1, 24 * HOUR, "ms",
         "How long requests do not make the worker load a model again that could not be loaded; doubled with "
         "each failure that follows, to 32 times."),

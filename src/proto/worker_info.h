@@ -62,13 +62,13 @@ enum worker_phase {
 };
 
 /* X(NAME, word, meaning) */
-#define MODEL_STATE_MAP(X)                                                                 \
-    X(UNLOADED, "unloaded", "it is known, and takes no memory")                            \
-    X(WAITING, "waiting",                                                                  \
-      "it is wanted; its load has not begun: there is no room yet, or it is not its turn") \
-    X(LOADING, "loading", "it is being checked and loaded")                                \
-    X(READY, "ready", "jobs for it run")                                                   \
-    X(UNLOADING, "unloading", "its memory is being given back")                            \
+#define MODEL_STATE_MAP(X)                                                                     \
+    X(UNLOADED, "unloaded", "it is known, and takes no memory")                                \
+    X(WAITING, "waiting",                                                                      \
+      "it is wanted; its load has not begun: there is no room yet, or it is not its turn")     \
+    X(LOADING, "loading", "it is being checked and loaded")                                    \
+    X(READY, "ready", "jobs for it run")                                                       \
+    X(UNLOADING, "unloading", "its last jobs run to their end, then its memory is given back") \
     X(FAILED, "failed", "it could not be loaded")
 
 enum model_state {

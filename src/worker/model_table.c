@@ -206,30 +206,89 @@ static struct model_step step_for_warm(const struct model_table *table, struct m
     return (struct model_step){MODEL_LEAVE_COLD, index};
 }
 
-/* `first`: nobody before it waits for room. */
-static struct model_step step_for_jobs(const struct model_table *table, const struct model_entry *entry,
-                                       size_t index, bool first) {
-    if (!fits_beside(table, entry, is_there_for_ever))
-        return (struct model_step){MODEL_GIVE_UP, index};
+static int64_t impatient_from_ms(const struct model_table *table, const struct model_entry *entry) {
+    return table->config.patience_ms > 0 ? entry->wanted_ms + table->config.patience_ms : INT64_MAX;
+}
+
+/* From when on it makes way though it has jobs. */
+static int64_t yields_from_ms(const struct model_table *table, const struct model_entry *entry) {
+    int64_t patience_ms = table->config.patience_ms;
+    if (entry->state != MODEL_READY || entry->pinned || patience_ms == 0)
+        return INT64_MAX;
+    return entry->loaded_ms + (entry->load_ms > patience_ms ? entry->load_ms : patience_ms);
+}
+
+/* Is there room for it when all have made way that do? */
+static bool fits_after_all(const struct model_table *table, const struct model_entry *entry, int64_t now_ms) {
+    int64_t sum = entry->bytes;
+    for (size_t i = 0; i < table->count; i++) {
+        const struct model_entry *other = &table->entries[i];
+        if (must_stay(other) && yields_from_ms(table, other) > now_ms)
+            sum = add_bytes(sum, other->bytes);
+    }
+    return sum <= table->config.bytes_max;
+}
+
+/* An idle one, or else of those that make way the one that was loaded longest ago; count: there is none. */
+static size_t find_yielding(const struct model_table *table, int64_t now_ms) {
+    size_t found = find_victim(table);
+    bool idle = found < table->count;
+    for (size_t i = 0; i < table->count && !idle; i++) {
+        const struct model_entry *entry = &table->entries[i];
+        if (yields_from_ms(table, entry) <= now_ms &&
+            (found == table->count || entry->loaded_ms < table->entries[found].loaded_ms))
+            found = i;
+    }
+    return found;
+}
+
+/* The first of those that wait for room. */
+static struct model_step step_for_first(const struct model_table *table, const struct model_entry *entry,
+                                        size_t index, int64_t now_ms) {
     if (fits_beside(table, entry, takes_memory))
         return (struct model_step){MODEL_LOAD, index};
-    if (first && !fits_beside(table, entry, stays) && fits_beside(table, entry, must_stay))
+    if (fits_beside(table, entry, stays))
+        return (struct model_step){.move = MODEL_STAY}; /* something is about to go */
+    if (fits_beside(table, entry, must_stay))
         return (struct model_step){MODEL_UNLOAD, find_victim(table)};
+    if (impatient_from_ms(table, entry) <= now_ms && fits_after_all(table, entry, now_ms))
+        return (struct model_step){MODEL_UNLOAD, find_yielding(table, now_ms)};
     return (struct model_step){.move = MODEL_STAY};
+}
+
+/* Whether it takes nothing of what `first` waits for. */
+static bool leaves_room(const struct model_table *table, const struct model_entry *entry,
+                        const struct model_entry *first, int64_t now_ms) {
+    struct model_entry both = {.bytes = add_bytes(entry->bytes, first->bytes)};
+    bool is_served = fits_beside(table, first, stays) || impatient_from_ms(table, first) <= now_ms;
+    return fits_beside(table, entry, takes_memory) && (!is_served || fits_beside(table, &both, stays));
+}
+
+/* `first`: who waits for room before it; NULL: nobody. */
+static struct model_step step_for_jobs(const struct model_table *table, const struct model_entry *entry,
+                                       size_t index, const struct model_entry *first, int64_t now_ms) {
+    if (!fits_beside(table, entry, is_there_for_ever))
+        return (struct model_step){MODEL_GIVE_UP, index};
+    if (!first)
+        return step_for_first(table, entry, index, now_ms);
+    return leaves_room(table, entry, first, now_ms) ? (struct model_step){MODEL_LOAD, index}
+                                                    : (struct model_step){.move = MODEL_STAY};
 }
 
 struct model_step model_table_next(struct model_table *table, int64_t now_ms) {
     for (size_t i = 0; i < table->count; i++)
         update_wish(&table->entries[i], now_ms);
-    bool seen[WORKER_MODELS_MAX] = {false}, first = true;
+    bool seen[WORKER_MODELS_MAX] = {false};
+    const struct model_entry *first = NULL;
     size_t index;
     while ((index = next_waiting(table, seen)) < table->count) {
         struct model_entry *entry = &table->entries[index];
-        struct model_step step =
-            entry->jobs > 0 ? step_for_jobs(table, entry, index, first) : step_for_warm(table, entry, index);
+        struct model_step step = entry->jobs > 0 ? step_for_jobs(table, entry, index, first, now_ms)
+                                                 : step_for_warm(table, entry, index);
         if (step.move != MODEL_STAY)
             return step;
-        first = first && entry->jobs == 0;
+        if (!first && entry->jobs > 0)
+            first = entry;
         seen[index] = true;
     }
     return (struct model_step){.move = MODEL_STAY};
@@ -261,6 +320,20 @@ int64_t model_table_late_ms(const struct model_table *table) {
     return next_ms;
 }
 
+int64_t model_table_patience_ms(const struct model_table *table, int64_t now_ms) {
+    int64_t next_ms = INT64_MAX;
+    bool waits = false;
+    for (size_t i = 0; i < table->count; i++) {
+        const struct model_entry *entry = &table->entries[i];
+        bool waiting = entry->state == MODEL_WAITING && entry->jobs > 0;
+        int64_t from_ms = waiting ? impatient_from_ms(table, entry) : yields_from_ms(table, entry);
+        waits = waits || waiting;
+        if (from_ms > now_ms && from_ms < next_ms)
+            next_ms = from_ms;
+    }
+    return waits ? next_ms : INT64_MAX;
+}
+
 void model_table_loading(struct model_table *table, size_t index, int64_t now_ms) {
     table->entries[index].state = MODEL_LOADING;
     table->entries[index].began_ms = now_ms;
@@ -274,6 +347,7 @@ void model_table_loaded(struct model_table *table, size_t index, int64_t bytes, 
     entry->failures = 0;
     entry->loads++;
     entry->load_ms = now_ms - entry->began_ms;
+    entry->loaded_ms = now_ms;
     entry->used_ms = now_ms;
 }
 

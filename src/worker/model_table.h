@@ -2,9 +2,13 @@
  *
  * A model is wanted while there are jobs for it, or because it is to be warm at the start. Those that jobs
  * want are loaded as soon as there is room, the one that waits for longest first; for room the idle model
- * that was used longest ago is unloaded, never one with jobs, one that is being loaded, or a pinned one. Who
- * waits behind one that waits for room goes first if it needs nobody's room. Those that are only to be warm
- * are loaded in turn, never make another one leave, and stay unloaded when there is no room for them.
+ * that was used longest ago is unloaded, never one that is being loaded, or a pinned one. One with jobs is
+ * left alone until somebody has waited for `patience_ms`; then those that were loaded longest ago make way:
+ * they finish the jobs they have, and new ones wait for them to come back. Each is left for at least that
+ * time, and for as long as its load took, so that models which are always wanted take turns. Who waits behind
+ * one that waits for room goes first if it needs nobody's room, nor what will be free for the other. Those
+ * that are only to be warm are loaded in turn, never make another one leave, and stay unloaded when there is
+ * no room for them.
  *
  * All of it is the loop thread's. Pure: no I/O, time is an argument. */
 #pragma once
@@ -26,6 +30,7 @@ struct model_entry {
     int64_t bytes;     /* that it takes, or would take; 0: not known, and counted as nothing */
     int64_t wanted_ms; /* WAITING: since when */
     int64_t began_ms;  /* LOADING: likewise */
+    int64_t loaded_ms; /* READY: likewise */
     int64_t load_ms;   /* how long the newest load took */
     int64_t used_ms;   /* when it was loaded, or a job came or ended; -1: never */
     int64_t retry_ms;  /* FAILED: when jobs may make it try again; INT64_MAX: not as it is */
@@ -40,6 +45,7 @@ struct model_table_config {
     bool on_demand;         /* jobs make the worker load models */
     bool warm_parallel;     /* those to be warm are loaded all at once */
     int64_t warm_limit_ms;  /* how long the load of each of them may take */
+    int64_t patience_ms;    /* of jobs whose model finds no room beside busy ones; 0: without end */
     int64_t retry_delay_ms; /* after a load failed; doubled for each one that follows, to 32 times */
 };
 
@@ -66,7 +72,7 @@ void model_table_job_went(struct model_table *table, size_t index, int64_t now_m
 enum model_move {
     MODEL_STAY,
     MODEL_LOAD,       /* this one: then model_table_loading */
-    MODEL_UNLOAD,     /* this one, which is idle: then model_table_unloading */
+    MODEL_UNLOAD,     /* this one, which may have jobs to finish: then model_table_unloading */
     MODEL_LEAVE_COLD, /* this one, which was to be warm, has found no room: so it is already */
     MODEL_GIVE_UP,    /* this one can never have the room: then model_table_failed, for ever */
 };
@@ -82,6 +88,8 @@ struct model_step model_table_next(struct model_table *table, int64_t now_ms);
 size_t model_table_take_late(struct model_table *table, int64_t now_ms);
 /* When the next one is due; INT64_MAX: there is none. */
 int64_t model_table_late_ms(const struct model_table *table);
+/* When, after now, a busy model may have to make way; INT64_MAX: nobody waits for that. */
+int64_t model_table_patience_ms(const struct model_table *table, int64_t now_ms);
 
 /* An idle model to be unloaded because memory is short, the one that was used longest ago; `count`: none.
  * Not a pinned one, with `keep_newest` not the one that was used last, and none at all where jobs could not

@@ -33,7 +33,9 @@ void model_end_line(struct model *model, const struct error *error) {
 }
 
 void models_arm_timer(struct models *models) {
-    int64_t earliest_ms = model_table_late_ms(&models->table), now_ms = clock_ms();
+    int64_t now_ms = clock_ms(), late_ms = model_table_late_ms(&models->table);
+    int64_t earliest_ms = model_table_patience_ms(&models->table, now_ms);
+    earliest_ms = late_ms < earliest_ms ? late_ms : earliest_ms;
     for (size_t i = 0; i < models->table.count; i++) {
         int64_t deadline_ms = load_line_deadline_ms(&models->list[i]->line);
         earliest_ms = deadline_ms < earliest_ms ? deadline_ms : earliest_ms;
@@ -54,7 +56,7 @@ static void on_timer(void *arg) {
     size_t late;
     while ((late = model_table_take_late(&models->table, clock_ms())) < models->table.count)
         model_stop_warming(models->list[late]);
-    models_arm_timer(models);
+    loop_defer_ask(&models->settle); /* which arms the timer again */
 }
 
 /* Life. */
@@ -70,6 +72,7 @@ struct models *models_new(const struct models_env *env) {
         .on_demand = config->worker.load_on_demand,
         .warm_parallel = config->worker.pre_warming.parallel,
         .warm_limit_ms = config->worker.pre_warming.timeout_per_model_ms,
+        .patience_ms = config->worker.load_patience_ms,
         .retry_delay_ms = config->worker.load_retry_ms,
     };
     if (loop_defer_init(&models->settle, env->runner.loop, models_settle, models) &&
@@ -272,8 +275,7 @@ void models_submit(struct models *models, size_t index, struct job *job) {
     struct model *model = models->list[index];
     model_table_job_came(&models->table, index, clock_ms());
     if (models_state(models, index) == MODEL_READY) {
-        job->runner = model->runner;
-        runner_submit(model->runner, job);
+        model_submit(model, job);
         return;
     }
     loop_defer_ask(&models->settle);

@@ -19,6 +19,7 @@ struct model {
     bool reload;                /* it was loaded when that was found */
     struct model_facts facts;
     struct runner *runner; /* owned; NULL while nothing is loaded */
+    int32_t inside;        /* jobs of ours that the runner has */
     bool runner_ended;     /* it has nothing to do any more, and waits to be freed */
     uint64_t progress;     /* the runner's, when that of all was counted last */
     struct load_line line;
@@ -65,7 +66,10 @@ void models_settle(void *models);
 /* It takes longer than one may that is to be warm; goes on if somebody waits for it. */
 void model_stop_warming(struct model *model);
 
-void model_unload(struct model *model); /* it is idle */
+/* It may have jobs in its runner: these are finished first. */
+void model_unload(struct model *model);
+/* Into the runner, which has made room. */
+void model_submit(struct model *model, struct job *job);
 
 /* models_files.c */
 

@@ -8,15 +8,20 @@ static void say_change(struct models *models) {
     models->env.on_change(models->env.arg);
 }
 
+void model_submit(struct model *model, struct job *job) {
+    job->runner = model->runner;
+    model->inside++;
+    runner_submit(model->runner, job);
+}
+
 static void hand_on(struct model *model, struct job *job) {
     struct error error;
     if (runner_make_room(model->runner, job->wire.chat.priority, &error) != STATUS_OK) {
         model_end_waiting(model, job, &error);
         return;
     }
-    job->runner = model->runner;
     model->line.handed_on++;
-    runner_submit(model->runner, job);
+    model_submit(model, job);
 }
 
 static void fail(struct model *model, bool for_ever) {
@@ -83,6 +88,9 @@ static void on_job_done(struct job *job, void *arg) {
     struct model *model = arg;
     struct models *models = model->models;
     model_table_job_went(&models->table, model->index, clock_ms());
+    model->inside--;
+    if (model->inside == 0 && model_entry_of(model)->state == MODEL_UNLOADING)
+        runner_stop(model->runner);
     loop_defer_ask(&models->settle);
     models->env.on_done(job, NULL, models->env.arg);
 }
@@ -106,9 +114,11 @@ static void load(struct model *model) {
 
 void model_unload(struct model *model) {
     log_info("model is about to be unloaded", F_STR("model", model->source.name),
-             F_INT("idle_ms", clock_ms() - model_entry_of(model)->used_ms));
+             F_INT("idle_ms", clock_ms() - model_entry_of(model)->used_ms),
+             F_INT("jobs_to_end", model->inside));
     model_table_unloading(&model->models->table, model->index);
-    runner_stop(model->runner);
+    if (model->inside == 0)
+        runner_stop(model->runner);
 }
 
 void model_stop_warming(struct model *model) {

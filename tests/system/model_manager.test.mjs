@@ -9,6 +9,7 @@ import {FRANCE, PARIS} from './lib/facts.mjs';
 import {limit, until} from './lib/wait.mjs';
 
 // Each takes 53 MiB: 5 of weights, 48 of KV cache for 8 sequences of 2048 tokens.
+const ROOM_FOR_ONE = 60;
 const ROOM_FOR_TWO = 110;
 
 function folderWith(...names) {
@@ -47,6 +48,29 @@ test('a model without room is loaded for who asks, and the one used longest ago 
     await Promise.all(['b', 'a', 'c', 'b'].map((model) => asks(cluster, model)));
     const {data} = await cluster.get('/v1/models');
     assert.deepEqual(data.map((model) => model.id).sort(), ['a', 'b', 'c']);
+  } finally {
+    await cluster.stop();
+  }
+});
+
+test('models that are always wanted take turns where there is room for one', async () => {
+  const cluster = await serve(
+    ...['--model-dir', folderWith('a', 'b'), '--models-memory-mb', ROOM_FOR_ONE, '--load-patience-ms', 500],
+  );
+  try {
+    let over = false;
+    const client = async (model) => {
+      let count = 0;
+      for (; !over; count++) await asks(cluster, model);
+      return count;
+    };
+    const clients = ['a', 'a', 'b', 'b'].map(client);
+    await until('each to have been loaded twice', limit(20000), async () => {
+      const {a, b} = await modelsOf(cluster);
+      return a.loads >= 2 && b.loads >= 2;
+    });
+    over = true;
+    for (const count of await Promise.all(clients)) assert.ok(count >= 2, `${count}`);
   } finally {
     await cluster.stop();
   }

@@ -279,6 +279,91 @@ static void one_that_is_wanted_while_it_goes_comes_back(void **state) {
     check_next(6, MODEL_UNLOAD, 1);
 }
 
+/* Busy from the start; its load took so long. */
+static void load_busy(size_t index, int64_t load_ms, int64_t now_ms) {
+    load(index, now_ms);
+    table.entries[index].load_ms = load_ms;
+    model_table_job_came(&table, index, now_ms);
+}
+
+static void a_busy_model_makes_way_when_another_was_waited_for_long_enough(void **state) {
+    (void)state;
+    begin(10, 2, (int64_t[]){10, 10});
+    table.config.patience_ms = 100;
+    load_busy(0, 5, 1);
+    assert_int_equal(model_table_patience_ms(&table, 1), INT64_MAX);
+    model_table_job_came(&table, 1, 51);
+    check_next(51, MODEL_STAY, 0);
+    assert_int_equal(model_table_patience_ms(&table, 51), 101);
+    assert_int_equal(model_table_patience_ms(&table, 101), 151);
+    check_next(150, MODEL_STAY, 0);
+    check_next(151, MODEL_UNLOAD, 0);
+    model_table_unloading(&table, 0);
+    model_table_job_came(&table, 0, 152);
+    model_table_job_went(&table, 0, 153); /* the one it was busy with; the other waits */
+    check_next(153, MODEL_STAY, 0);
+    model_table_unloaded(&table, 0);
+    check_next(160, MODEL_LOAD, 1);
+    model_table_loading(&table, 1, 160);
+    check_next(300, MODEL_STAY, 0);
+    model_table_loaded(&table, 1, 10, 460);
+    check_next(759, MODEL_STAY, 0); /* for as long as the load took */
+    assert_int_equal(model_table_patience_ms(&table, 759), 760);
+    check_next(760, MODEL_UNLOAD, 1);
+}
+
+static void without_patience_named_busy_models_stay_and_pinned_ones_always(void **state) {
+    (void)state;
+    begin(20, 3, (int64_t[]){10, 10, 20});
+    load_busy(0, 5, 1);
+    load_busy(1, 5, 1);
+    model_table_job_came(&table, 2, 2);
+    check_next(2, MODEL_STAY, 0);
+    check_next(1000000, MODEL_STAY, 0);
+    assert_int_equal(model_table_patience_ms(&table, 2), INT64_MAX);
+    table.config.patience_ms = 100;
+    table.entries[1].pinned = true;
+    check_next(1000000, MODEL_GIVE_UP, 2);
+    table.entries[2].bytes = 10;
+    check_next(1000000, MODEL_UNLOAD, 0);
+}
+
+static void nobody_makes_way_unless_that_is_enough_and_idle_ones_go_first(void **state) {
+    (void)state;
+    begin(30, 4, (int64_t[]){10, 10, 10, 30});
+    table.config.patience_ms = 100;
+    load_busy(0, 5, 1);
+    load_busy(1, 500, 2);
+    load(2, 3);
+    model_table_job_came(&table, 3, 4);
+    check_next(4, MODEL_STAY, 0);
+    check_next(501, MODEL_STAY, 0);
+    check_next(502, MODEL_UNLOAD, 2);
+    model_table_unloading(&table, 2);
+    check_next(502, MODEL_UNLOAD, 0);
+    model_table_unloading(&table, 0);
+    check_next(502, MODEL_UNLOAD, 1);
+    model_table_unloading(&table, 1);
+    check_next(502, MODEL_STAY, 0);
+}
+
+static void who_waits_behind_takes_nothing_of_the_room_that_another_has_waited_for(void **state) {
+    (void)state;
+    begin(30, 3, (int64_t[]){20, 25, 5});
+    table.config.patience_ms = 100;
+    load_busy(0, 5, 1);
+    model_table_job_came(&table, 1, 2);
+    check_next(2, MODEL_STAY, 0);
+    model_table_job_came(&table, 2, 102); /* too late to go first; beside the other there is room for it */
+    check_next(102, MODEL_UNLOAD, 0);
+    model_table_unloading(&table, 0);
+    check_next(103, MODEL_LOAD, 2);
+    table.entries[2].bytes = 6;
+    check_next(103, MODEL_STAY, 0);
+    model_table_unloaded(&table, 0);
+    check_next(104, MODEL_LOAD, 1);
+}
+
 static void those_behind_a_removed_one_move_up(void **state) {
     (void)state;
     begin(0, 3, (int64_t[]){1, 2, 3});
@@ -306,6 +391,10 @@ int main(void) {
         cmocka_unit_test(what_is_idle_for_longest_is_spared_first_and_the_newest_or_pinned_may_stay),
         cmocka_unit_test(who_is_not_warm_yet_need_not_be_where_jobs_can_load_it),
         cmocka_unit_test(one_that_is_wanted_while_it_goes_comes_back),
+        cmocka_unit_test(a_busy_model_makes_way_when_another_was_waited_for_long_enough),
+        cmocka_unit_test(without_patience_named_busy_models_stay_and_pinned_ones_always),
+        cmocka_unit_test(nobody_makes_way_unless_that_is_enough_and_idle_ones_go_first),
+        cmocka_unit_test(who_waits_behind_takes_nothing_of_the_room_that_another_has_waited_for),
         cmocka_unit_test(those_behind_a_removed_one_move_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

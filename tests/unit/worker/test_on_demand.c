@@ -608,6 +608,33 @@ static void a_changed_file_is_loaded_again(void **state) {
 #define TEST(f)           cmocka_unit_test_setup_teardown(f, setup, teardown)
 #define TEST_IN_FOLDER(f) cmocka_unit_test_setup_teardown(f, setup_folder, teardown_folder)
 
+static bool has_ended(void *arg) {
+    return w.harness.ends >= *(int *)arg;
+}
+
+static void a_model_that_is_always_busy_makes_way_and_comes_back(void **state) {
+    (void)state;
+    w.harness.config.worker.load_patience_ms = 50;
+    w.harness.config.worker.fake_step_us = 500;
+    begin_with_room_for_one();
+    int sent = 0;
+    send_text(sent++, "fake", "[reply 400]");
+    send_text(sent++, "fake", "[reply 9]");
+    send_text(sent++, "other", "[reply 9]");
+    for (int ended = 1; model_now(1).loads == 0; ended++) { /* one of it is always under way */
+        harness_wait(&w.harness, has_ended, &ended);
+        send_text(sent++, "fake", "[reply 9]");
+    }
+    harness_wait_ends(&w.harness, sent);
+    check_text(0, "fake", "[reply 400]");
+    check_text(2, "other", "[reply 9]");
+    for (int i = 3; i < sent; i++)
+        check_text(i, "fake", "[reply 9]");
+    assert_int_equal(model_now(0).loads, 2);
+    assert_int_equal(model_now(0).unloads, 1);
+    assert_int_equal(w.failed, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(jobs_wait_accepted_for_a_model_that_is_being_loaded_and_run_then),
@@ -621,6 +648,7 @@ int main(void) {
         TEST(an_idle_model_makes_room_for_one_that_is_asked_for),
         TEST(a_model_is_loaded_only_while_memory_lasts),
         TEST(a_busy_model_is_not_unloaded_and_the_other_one_waits_for_its_end),
+        TEST(a_model_that_is_always_busy_makes_way_and_comes_back),
         TEST(a_worker_may_register_only_when_its_models_are_warm),
         TEST(named_models_are_warmed_in_their_order_and_pinned_the_others_wait_for_jobs),
         TEST(without_pre_warming_a_worker_is_ready_and_loads_for_the_first_job),
