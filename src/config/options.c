@@ -241,9 +241,8 @@ const struct option option_table[] = {
     INT("cluster.worker.batch_tokens", "batch-tokens", 0, worker.batch_tokens, "512", 1, 1 << 20, "tokens",
         "Most tokens in one step of the engine; at least max_batch_size."),
     INT("cluster.worker.threads", "threads", 't', worker.threads, "0", 0, 1024, "threads",
-        "Threads that compute. 0: one for each core this process may use, by its affinity and the CPU quota "
-        "of "
-        "its control group (container, service); `mlxd serve` shares the cores among its workers."),
+        "Threads that compute. 0: one for each core this process may use, by its affinity and the CPU "
+        "quota of its control group (container, service); `mlxd serve` shares the cores among its workers."),
     INT("cluster.worker.threads_batch", "threads-batch", 0, worker.threads_batch, "0", 0, 1024, "threads",
         "Threads that compute steps of more than one token, which is all that serve several sequences or a "
         "prompt; `threads` is then for steps of one token alone. 0: as many as `threads`."),
@@ -324,10 +323,8 @@ const struct option option_table[] = {
     INT("cluster.worker.load_patience_ms", "load-patience-ms", 0, worker.load_patience_ms, "10000", 0,
         24 * HOUR, "ms",
         "How long requests wait for a model that has no room beside busy ones, before such a one makes way: "
-        "it "
-        "ends what it has, and then waits for its turn to be loaded again. It is left for at least that "
-        "time, "
-        "and for as long as its load took. 0: busy models never make way."),
+        "it ends what it has, and then waits for its turn to be loaded again. It is left for at least that "
+        "time, and for as long as its load took. 0: busy models never make way."),
     INT("cluster.worker.load_retry_ms", "load-retry-ms", 0, worker.load_retry_ms, "30000", 1, 24 * HOUR, "ms",
         "How long requests do not make the worker load a model again that could not be loaded; doubled with "
         "each failure that follows, to 32 times."),
