@@ -106,13 +106,19 @@ export class Api {
    * A stream of which at least `chunks` chunks have come: {text(), ended}. `text` gives the raw events so far; `ended`
    * gives the reply, or the error with which the connection broke.
    */
-  async streamUnderWay(content, fields = {}, chunks = 3) {
+  async streamUnderWay(content, fields = {}, chunks = 3, then = () => {}) {
     let raw = '';
-    const onText = (piece) => (raw += piece);
+    let isUnderWay = false;
+    const onText = (piece) => {
+      raw += piece;
+      if (isUnderWay || raw.split('\n\n').length <= chunks) return;
+      isUnderWay = true;
+      then();
+    };
     const ended = this.post({messages: [{role: 'user', content}], stream: true, ...fields}, {onText}).catch(
       (error) => error,
     );
-    await until(`${chunks} chunks of the stream`, limit(5000), () => raw.split('\n\n').length > chunks);
+    await until(`${chunks} chunks of the stream`, limit(5000), () => isUnderWay);
     return {ended, text: () => raw};
   }
 
