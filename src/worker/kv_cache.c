@@ -63,6 +63,8 @@ static int32_t find_holder(const struct kv_cache *cache, enum holder kind, int32
  * at their end, or apart; and within a gap it leaves the rest in one piece. */
 static int32_t distance(const struct kv_cache *cache, int32_t slot) {
     int32_t slots = cache->info.slots, first = slot, last = slot;
+    if (cache->info.cache_is_shared)
+        return 0;
     while (first > 0 && !cache->busy[first - 1])
         first--;
     while (last + 1 < slots && !cache->busy[last + 1])
@@ -76,7 +78,7 @@ static int32_t distance(const struct kv_cache *cache, int32_t slot) {
  * one that holds nothing, or the one that was not used for longest. */
 static bool is_better_idle(const struct kv_cache *cache, int32_t a, int32_t b) {
     int32_t distance_a = distance(cache, a), distance_b = distance(cache, b);
-    if (distance_a != distance_b && !cache->info.cache_is_shared)
+    if (distance_a != distance_b)
         return distance_a < distance_b;
     if ((cache->slots[a].count == 0) != (cache->slots[b].count == 0))
         return cache->slots[a].count == 0;

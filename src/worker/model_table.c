@@ -113,9 +113,9 @@ int64_t model_table_pinned_bytes(const struct model_table *table) {
     return sum_bytes(table, is_there_for_ever);
 }
 
-static bool fits_beside(const struct model_table *table, const struct model_entry *entry, entry_fn *others) {
+static bool fits_beside(const struct model_table *table, int64_t bytes, entry_fn *others) {
     return table->config.bytes_max == 0 ||
-           add_bytes(sum_bytes(table, others), entry->bytes) <= table->config.bytes_max;
+           add_bytes(sum_bytes(table, others), bytes) <= table->config.bytes_max;
 }
 
 /* The idle one that was used longest ago; count: there is none. */
@@ -197,9 +197,9 @@ static struct model_step step_for_warm(const struct model_table *table, struct m
                                        size_t index) {
     if (!table->config.warm_parallel && is_loading(table))
         return (struct model_step){.move = MODEL_STAY};
-    if (fits_beside(table, entry, takes_memory))
+    if (fits_beside(table, entry->bytes, takes_memory))
         return (struct model_step){MODEL_LOAD, index};
-    if (fits_beside(table, entry, stays))
+    if (fits_beside(table, entry->bytes, stays))
         return (struct model_step){.move = MODEL_STAY}; /* something is about to go */
     entry->warm = false;
     entry->state = MODEL_UNLOADED;
@@ -245,11 +245,11 @@ static size_t find_yielding(const struct model_table *table, int64_t now_ms) {
 /* The first of those that wait for room. */
 static struct model_step step_for_first(const struct model_table *table, const struct model_entry *entry,
                                         size_t index, int64_t now_ms) {
-    if (fits_beside(table, entry, takes_memory))
+    if (fits_beside(table, entry->bytes, takes_memory))
         return (struct model_step){MODEL_LOAD, index};
-    if (fits_beside(table, entry, stays))
+    if (fits_beside(table, entry->bytes, stays))
         return (struct model_step){.move = MODEL_STAY}; /* something is about to go */
-    if (fits_beside(table, entry, must_stay))
+    if (fits_beside(table, entry->bytes, must_stay))
         return (struct model_step){MODEL_UNLOAD, find_victim(table)};
     if (impatient_from_ms(table, entry) <= now_ms && fits_after_all(table, entry, now_ms))
         return (struct model_step){MODEL_UNLOAD, find_yielding(table, now_ms)};
@@ -259,15 +259,15 @@ static struct model_step step_for_first(const struct model_table *table, const s
 /* Whether it takes nothing of what `first` waits for. */
 static bool leaves_room(const struct model_table *table, const struct model_entry *entry,
                         const struct model_entry *first, int64_t now_ms) {
-    struct model_entry both = {.bytes = add_bytes(entry->bytes, first->bytes)};
-    bool is_served = fits_beside(table, first, stays) || impatient_from_ms(table, first) <= now_ms;
-    return fits_beside(table, entry, takes_memory) && (!is_served || fits_beside(table, &both, stays));
+    int64_t both = add_bytes(entry->bytes, first->bytes);
+    bool is_served = fits_beside(table, first->bytes, stays) || impatient_from_ms(table, first) <= now_ms;
+    return fits_beside(table, entry->bytes, takes_memory) && (!is_served || fits_beside(table, both, stays));
 }
 
 /* `first`: who waits for room before it; NULL: nobody. */
 static struct model_step step_for_jobs(const struct model_table *table, const struct model_entry *entry,
                                        size_t index, const struct model_entry *first, int64_t now_ms) {
-    if (!fits_beside(table, entry, is_there_for_ever))
+    if (!fits_beside(table, entry->bytes, is_there_for_ever))
         return (struct model_step){MODEL_GIVE_UP, index};
     if (!first)
         return step_for_first(table, entry, index, now_ms);

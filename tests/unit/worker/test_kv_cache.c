@@ -58,6 +58,14 @@ static void leave(int32_t slot) {
     kv_cache_leave(&cache, slot);
 }
 
+/* Who comes to a full cache that these have left, one after the other. */
+static int32_t take_after(size_t count, const int32_t *left) {
+    take_all();
+    for (size_t i = 0; i < count; i++)
+        leave(left[i]);
+    return take();
+}
+
 static void running_slots_are_side_by_side(void **state) {
     (void)state;
     open_cache(0);
@@ -73,11 +81,7 @@ static void running_slots_are_side_by_side(void **state) {
 static void a_gap_is_filled_before_a_slot_that_was_not_used_for_longer(void **state) {
     (void)state;
     open_cache(0);
-    take_all();
-    leave(5);
-    leave(0);
-    leave(2);
-    assert_int_equal(take(), 2);
+    assert_int_equal(take_after(3, (int32_t[]){5, 0, 2}), 2);
 }
 
 static void a_wide_gap_is_filled_before_a_slot_at_the_end_that_holds_nothing(void **state) {
@@ -94,41 +98,26 @@ static void a_wide_gap_is_filled_before_a_slot_at_the_end_that_holds_nothing(voi
 static void the_smallest_gap_is_filled_first(void **state) {
     (void)state;
     open_cache(0);
-    take_all();
-    leave(1);
-    leave(2);
-    leave(4);
-    assert_int_equal(take(), 4);
+    assert_int_equal(take_after(3, (int32_t[]){1, 2, 4}), 4);
 }
 
 static void what_is_left_of_a_gap_stays_in_one_piece(void **state) {
     (void)state;
     open_cache(0);
-    take_all();
-    leave(2);
-    leave(3);
-    leave(1);
-    assert_int_equal(take(), 3);
+    assert_int_equal(take_after(3, (int32_t[]){2, 3, 1}), 3);
 }
 
 static void between_equals_it_is_the_one_that_was_not_used_for_longest(void **state) {
     (void)state;
     open_cache(0);
-    take_all();
-    leave(4);
-    leave(1);
-    assert_int_equal(take(), 4);
+    assert_int_equal(take_after(2, (int32_t[]){4, 1}), 4);
     assert_int_equal(take(), 1);
 }
 
 static void in_a_shared_cache_neighbours_do_not_count(void **state) {
     (void)state;
     open_cache(SHARED);
-    take_all();
-    leave(5);
-    leave(0);
-    leave(2);
-    assert_int_equal(take(), 5);
+    assert_int_equal(take_after(3, (int32_t[]){5, 0, 2}), 5);
 }
 
 int main(void) {

@@ -608,10 +608,6 @@ static void a_changed_file_is_loaded_again(void **state) {
 #define TEST(f)           cmocka_unit_test_setup_teardown(f, setup, teardown)
 #define TEST_IN_FOLDER(f) cmocka_unit_test_setup_teardown(f, setup_folder, teardown_folder)
 
-static bool has_ended(void *arg) {
-    return w.harness.ends >= *(int *)arg;
-}
-
 static void a_model_that_is_always_busy_makes_way_and_comes_back(void **state) {
     (void)state;
     w.harness.config.worker.load_patience_ms = 50;
@@ -622,7 +618,7 @@ static void a_model_that_is_always_busy_makes_way_and_comes_back(void **state) {
     send_text(sent++, "fake", "[reply 9]");
     send_text(sent++, "other", "[reply 9]");
     for (int ended = 1; model_now(1).loads == 0; ended++) { /* one of it is always under way */
-        harness_wait(&w.harness, has_ended, &ended);
+        harness_wait_ends(&w.harness, ended);
         send_text(sent++, "fake", "[reply 9]");
     }
     harness_wait_ends(&w.harness, sent);
