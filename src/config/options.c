@@ -362,11 +362,12 @@ const struct option option_table[] = {
         1, 256, "sequences", "Sequences that a model computes at once."),
     INT("cluster.worker.continuous_batching.min_batch_size", "min-batch-size", 0, worker.min_batch_size, "1",
         1, 256, "jobs",
-        "An idle model begins only when so many jobs are there, or batch_timeout_ms is over. 1: at once, "
-        "which "
-        "is best for nearly everybody, since later jobs join the batch that runs."),
+        "An idle model begins only when so many jobs are there, or batch_timeout_ms is over. 1 is best for "
+        "nearly everybody: later jobs join the batch that runs."),
     INT("cluster.worker.continuous_batching.batch_timeout_ms", "batch-timeout-ms", 0, worker.batch_timeout_ms,
-        "50", 0, 1000, "ms", "Longest wait of the first job for others; with min_batch_size above 1."),
+        "50", 0, 1000, "ms",
+        "Longest wait of the first job for others. With min_batch_size 1, jobs that are on their way are "
+        "waited for, at most a sixth of the time that the prompt takes, and 15 ms; 0: never."),
     BOOL("cluster.worker.continuous_batching.adaptive_timeout", "adaptive-timeout", worker.adaptive_timeout,
          "true",
          "Wait no longer than twice the time in which the missing jobs should come, and not at all when they "

@@ -13,7 +13,7 @@
 #include "llama.h"
 
 /* Where a pass takes in proportion to its tokens, but for some percent. See decisions/011. */
-enum { PASS_TOKENS_CPU = 64, PASS_TOKENS_GPU = 512 };
+enum { PASS_TOKENS_CPU = 96, PASS_TOKENS_GPU = 512 };
 
 struct llama_slot {
     bool started;

@@ -102,12 +102,23 @@ void batch_sort(struct plan_item *items, size_t count, const struct batch_pass_r
     }
 }
 
+/* Where only equal lengths go together, and those there are need several passes, each gets as many. */
+static size_t pass_most(const struct plan_item *items, size_t count, const struct batch_pass_rule *rule) {
+    size_t alike = 1, most = (size_t)(rule->tokens / items[0].count);
+    if (!rule->even || most <= 1)
+        return count;
+    while (alike < count && items[alike].count == items[0].count)
+        alike++;
+    size_t passes = (alike + most - 1) / most;
+    return (alike + passes - 1) / passes;
+}
+
 size_t batch_pass(const struct plan_item *items, size_t count, const struct batch_pass_rule *rule) {
     int32_t tokens = items[0].count;
-    size_t size = 1;
+    size_t size = 1, most = pass_most(items, count, rule);
     for (; size < count; size++) {
         bool decode = items[0].count == 1 && items[size].count == 1;
-        bool fits = tokens + items[size].count <= rule->tokens &&
+        bool fits = size < most && tokens + items[size].count <= rule->tokens &&
                     (!rule->even || items[size].count == items[0].count);
         if (!decode && !fits)
             break;

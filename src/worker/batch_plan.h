@@ -46,5 +46,7 @@ struct batch_pass_rule {
 void batch_sort(struct plan_item *items, size_t count, const struct batch_pass_rule *rule);
 /* How many of the sorted items, of which there is one at least, the engine should compute before the others.
  * What decodes goes together. Prompts go together only while that takes little longer: one after the other
- * each has its first token sooner, and the last one not later. */
+ * each has its first token sooner, and the last one not later. Those of one length that are too many for one
+ * pass are spread over as many passes evenly: a last one by itself would be the least efficient, and the
+ * first ones would wait for longer. */
 size_t batch_pass(const struct plan_item *items, size_t count, const struct batch_pass_rule *rule);

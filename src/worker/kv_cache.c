@@ -9,6 +9,12 @@
  * must be a few tokens at least, and of what is copied not too little may be of use. */
 enum { COPY_LEAST = 32, COPY_TIMES = 8 };
 
+enum {
+    TIDY_AFTER_MS = 1000, /* whoever goes on at once finds the slot as it was */
+    TIDY_BUSY_MB = 16,    /* takes some milliseconds, in which nothing else runs */
+    TIDY_PART = 2,        /* of the memory, for all slots together: the rest is for what is in no slot */
+};
+
 bool kv_cache_init(struct kv_cache *cache, struct engine *engine, const struct kv_config *config) {
     *cache = (struct kv_cache){.engine = engine, .config = *config};
     engine->ops->info(engine, &cache->info);
@@ -172,6 +178,7 @@ static void save(struct kv_cache *cache, int32_t slot, int32_t kept) {
         return;
     struct prefix_blocks *blocks = prefix_blocks_copy(own->blocks);
     prefix_report_hold(&cache->report, blocks);
+    cache->token_bytes = state.size / (size_t)own->count;
     prefix_store_add(&cache->store, own->tokens, own->count, &state, blocks);
 }
 
@@ -270,6 +277,8 @@ void kv_cache_leave(struct kv_cache *cache, int32_t slot) {
     assert(cache->busy[slot]);
     cache->busy[slot] = false;
     cache->slots[slot].used = ++cache->clock;
+    cache->slots[slot].left_ms = cache->now_ms;
+    cache->slots[slot].tidy = false;
     if (!cache->config.reuse)
         empty(cache, slot);
 }
@@ -281,6 +290,42 @@ void kv_cache_drop(struct kv_cache *cache, int32_t slot) {
     engine_slot_trim(cache->engine, slot, 0); /* a step that failed may have left more than was counted */
     set_count(cache, slot, 0);
     set_blocks(cache, slot, NULL);
+}
+
+static size_t bytes_of(const struct kv_cache *cache, int32_t slot) {
+    return cache->token_bytes * (size_t)cache->slots[slot].count;
+}
+
+/* Of those that take no more bytes the one that has been free for longest; -1: none. */
+static int32_t find_untidy(const struct kv_cache *cache, size_t bytes_max) {
+    int32_t found = -1;
+    for (int32_t i = 0; i < cache->info.slots; i++) {
+        const struct kv_slot *slot = &cache->slots[i];
+        if (!cache->busy[i] && !slot->tidy && slot->count > 0 && bytes_of(cache, i) <= bytes_max &&
+            (found < 0 || slot->left_ms < cache->slots[found].left_ms))
+            found = i;
+    }
+    return found;
+}
+
+static int64_t tidy_in_ms(const struct kv_cache *cache, int32_t slot, int64_t now_ms) {
+    int64_t left_ms = cache->slots[slot].left_ms + TIDY_AFTER_MS - now_ms;
+    return left_ms > 0 ? left_ms : 0;
+}
+
+int64_t kv_cache_tidy_due_ms(const struct kv_cache *cache, int64_t now_ms) {
+    int32_t slot = find_untidy(cache, SIZE_MAX);
+    return slot >= 0 ? tidy_in_ms(cache, slot, now_ms) : -1;
+}
+
+bool kv_cache_tidy(struct kv_cache *cache, bool idle) {
+    int32_t slot = find_untidy(cache, idle ? SIZE_MAX : (size_t)TIDY_BUSY_MB << 20);
+    if (slot < 0 || tidy_in_ms(cache, slot, cache->now_ms) > 0)
+        return false;
+    if (bytes_of(cache, slot) <= cache->config.memory_bytes_max / TIDY_PART / (size_t)cache->info.slots)
+        save(cache, slot, 0);
+    cache->slots[slot].tidy = true;
+    return true;
 }
 
 int64_t kv_cache_busy_cells(const struct kv_cache *cache) {

@@ -33,6 +33,8 @@ struct kv_slot {
     int32_t *tokens; /* of which it holds the first `count`; owned while it is free, else its job's */
     int32_t count;
     uint64_t used;                /* the cache's clock when it was used last */
+    int64_t left_ms;              /* when it became free */
+    bool tidy;                    /* free, and kv_cache_tidy has nothing to do for it */
     struct prefix_blocks *blocks; /* owned; of the prompt in it */
 };
 
@@ -46,6 +48,8 @@ struct kv_cache {
     struct prefix_store store;
     struct prefix_report report; /* of what slots and store hold */
     uint64_t clock;
+    int64_t now_ms;     /* the owner's, set before calls */
+    size_t token_bytes; /* of a sequence in memory, for each token, the last time; 0: not known */
 };
 
 /* Where a prompt would go. */
@@ -95,6 +99,13 @@ void kv_cache_clear(struct kv_cache *cache);
 
 /* Cells in use, and those of them that running slots use. */
 int64_t kv_cache_cells(const struct kv_cache *cache);
+/* What a slot holds is saved when it is overwritten, and a newcomer would wait for that. So it is copied to
+ * memory before, once the slot has been free for a while: here, one slot in a call. `idle`: nothing runs that
+ * would be held up; otherwise large ones are left alone. false: there was nothing to do. */
+bool kv_cache_tidy(struct kv_cache *cache, bool idle);
+/* How long until kv_cache_tidy has something to do, while nothing runs; -1: not before a slot gets free. */
+int64_t kv_cache_tidy_due_ms(const struct kv_cache *cache, int64_t now_ms);
+
 int64_t kv_cache_busy_cells(const struct kv_cache *cache);
 /* How many of the tokens that the place would hold are in cells of running slots. */
 int32_t kv_cache_shared_with_busy(const struct kv_cache *cache, const struct kv_place *place);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 /* Controllers learn of prompts that are held soon, but not with a message for each job. */
@@ -30,9 +31,7 @@ bool scheduler_init(struct scheduler *scheduler, const struct scheduler_env *env
     scheduler->emitter.on_lost = on_lost;
     scheduler->emitter.arg = scheduler;
     queue_init(&scheduler->queue, env->aging_ms);
-    batch_gate_init(&scheduler->gate, &env->batching);
-    if (scheduler->gate.config.min_jobs > slots) /* the engine has fewer of them than were asked for */
-        scheduler->gate.config.min_jobs = slots;
+    batch_gate_init(&scheduler->gate, &env->batching, slots);
     buf_init(&scheduler->text, 0);
     scheduler->parked = calloc(slots, sizeof *scheduler->parked);
     scheduler->slots = calloc(slots, sizeof *scheduler->slots);
@@ -84,8 +83,10 @@ void scheduler_free_slot(struct scheduler *scheduler, struct slot *slot, bool ke
 
 void scheduler_end_slot(struct scheduler *scheduler, struct slot *slot, enum job_end end) {
     struct job *job = slot->job;
-    if (end == JOB_FINISHED)
+    if (end == JOB_FINISHED) {
         forecast_note(&scheduler->forecast, job->wire.chat.max_tokens, job_reply_tokens(job));
+        batch_gate_served(&scheduler->gate, clock_ms());
+    }
     scheduler_free_slot(scheduler, slot, end != JOB_FAILED); /* its part of a step may have gone wrong */
     scheduler_end_job(scheduler, job, end);
 }
@@ -182,13 +183,42 @@ static int64_t tell_due_ms(const struct scheduler *scheduler, int64_t now_ms) {
     return left_ms > 0 ? left_ms : 0;
 }
 
-int64_t scheduler_wait_ms(const struct scheduler *scheduler, int64_t now_ms) {
+/* Until there is something to do without a job, while none waits. */
+static int64_t idle_ms(const struct scheduler *scheduler, bool comes, int64_t now_ms) {
+    int64_t tell_ms = tell_due_ms(scheduler, now_ms);
+    int64_t tidy_ms = comes ? -1 : kv_cache_tidy_due_ms(&scheduler->cache, now_ms);
+    if (tell_ms < 0 || tidy_ms < 0)
+        return tell_ms < 0 ? tidy_ms : tell_ms;
+    return tell_ms < tidy_ms ? tell_ms : tidy_ms;
+}
+
+/* All of them are in the queue or with the prompt thread. */
+static size_t submitted(const struct scheduler *scheduler) {
+    int32_t count = 0;
+    for (int level = 0; level < CHAT_PRIORITY_COUNT; level++)
+        count += STAT_GET(scheduler->env.stats->waiting[level]);
+    return (size_t)count;
+}
+
+static int64_t prompt_cost_ms(struct scheduler *scheduler, int64_t now_ms) {
+    const struct job *job = job_of(queue_first(&scheduler->queue, now_ms));
+    int32_t count = (int32_t)job->prompt.count;
+    struct kv_place place;
+    if (!kv_cache_find(&scheduler->cache, job->prompt.tokens, count, &place))
+        return 0;
+    return (int64_t)((count - place.held) * scheduler->prompt_token_us / 1000);
+}
+
+int64_t scheduler_wait_ms(struct scheduler *scheduler, int64_t now_ms) {
     if (scheduler->active > 0 || scheduler->parked_count > 0)
         return 0;
-    size_t waiting = queue_count(&scheduler->queue);
+    size_t waiting = queue_count(&scheduler->queue), all = submitted(scheduler);
     if (waiting == 0)
-        return tell_due_ms(scheduler, now_ms);
-    return batch_gate_wait_ms(&scheduler->gate, waiting, now_ms);
+        return idle_ms(scheduler, all > 0, now_ms);
+    const struct batch_gate_jobs jobs = {.waiting = waiting,
+                                         .coming = all > waiting ? all - waiting : 0,
+                                         .cost_ms = prompt_cost_ms(scheduler, now_ms)};
+    return batch_gate_wait_ms(&scheduler->gate, &jobs, now_ms);
 }
 
 static void sweep_slots(struct scheduler *scheduler) {
@@ -353,7 +383,7 @@ void scheduler_forget_prefixes(struct scheduler *scheduler) {
 }
 
 void scheduler_turn(struct scheduler *scheduler, int64_t now_ms) {
-    scheduler->now_ms = now_ms;
+    scheduler->now_ms = scheduler->cache.now_ms = now_ms;
     sweep_slots(scheduler);
     sweep_queue(scheduler);
     if (scheduler_wait_ms(scheduler, now_ms) <= 0)
@@ -364,6 +394,8 @@ void scheduler_turn(struct scheduler *scheduler, int64_t now_ms) {
         scheduler_step(scheduler);
         publish(scheduler);
     }
+    if (submitted(scheduler) == 0 && kv_cache_tidy(&scheduler->cache, scheduler->active == 0))
+        count_cells(scheduler);
     if (tell_due_ms(scheduler, now_ms) == 0)
         tell_prefixes(scheduler);
 }

@@ -122,7 +122,7 @@ void scheduler_add(struct scheduler *scheduler, struct job *job, int64_t now_ms)
 void scheduler_look_at(struct scheduler *scheduler, struct job *job, int64_t now_ms);
 /* How long there is nothing to do unless something is added or looked at: -1 for ever, since no slot is in
  * use and nobody waits; 0 not at all. */
-int64_t scheduler_wait_ms(const struct scheduler *scheduler, int64_t now_ms);
+int64_t scheduler_wait_ms(struct scheduler *scheduler, int64_t now_ms);
 void scheduler_turn(struct scheduler *scheduler, int64_t now_ms);
 /* Nothing is kept for prompts to come any more, and controllers are told so at once. */
 void scheduler_forget_prefixes(struct scheduler *scheduler);

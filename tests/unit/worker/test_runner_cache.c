@@ -86,6 +86,25 @@ static void more_conversations_than_slots_are_found_again_in_memory(void **state
     }
 }
 
+static bool something_is_in_memory(void *arg) {
+    (void)arg;
+    return load_now().cache_bytes > 0;
+}
+
+static void what_a_slot_holds_is_saved_before_another_prompt_needs_it(void **state) {
+    (void)state;
+    char text[300];
+    start();
+    run(0, long_text(0, text, sizeof text));
+    assert_int_equal(load_now().cache_bytes, 0);
+    harness_wait(&t.harness, something_is_in_memory, NULL);
+    /* It is still in its slot as well, and what goes on there needs no copy. */
+    uint64_t computed = load_now().prompt_tokens;
+    int64_t cached = run(1, text);
+    assert_int_equal(cached, t.harness.seen[1].prompt_tokens - 1);
+    assert_int_equal(load_now().prompt_tokens, computed + 1);
+}
+
 static void while_memory_is_short_only_slots_remember(void **state) {
     (void)state;
     char text[300];
@@ -313,6 +332,7 @@ int main(void) {
         TEST(the_same_prompt_is_computed_once),
         TEST(without_reuse_every_prompt_is_computed),
         TEST(more_conversations_than_slots_are_found_again_in_memory),
+        TEST(what_a_slot_holds_is_saved_before_another_prompt_needs_it),
         TEST(while_memory_is_short_only_slots_remember),
         TEST(without_memory_only_slots_remember),
         TEST(a_failed_job_leaves_nothing_behind),

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -242,6 +243,32 @@ static void a_job_can_be_cancelled_while_the_engine_waits_for_more(void **state)
     assert_int_equal(t.ends[JOB_CANCELLED], 1);
 }
 
+/* A prompt takes more than 0.1 s, so that the engine may wait 15 ms for the client that was served with the
+ * one that is back first. */
+static void clients_in_lockstep_are_served_together(void **state) {
+    (void)state;
+    enum { ROUNDS = 6 };
+    int together = 0;
+    t.harness.config.worker.fake_prompt_token_us = 10000;
+    start();
+    for (int round = 0; round < ROUNDS; round++) {
+        char text[64];
+        snprintf(text, sizeof text, "%d is the number of the round [reply 3]", round);
+        gate_close();
+        int starts = t.harness.starts;
+        submit_text(2 * round, text);
+        harness_wait(&t.harness, prompts_made, &(int){2 * round + 1});
+        usleep(2000);
+        submit_text(2 * round + 1, text);
+        gate_wait_arrival();
+        harness_settle(&t.harness);
+        together += t.harness.starts == starts + 2;
+        gate_open();
+        wait_done(2 * (round + 1));
+    }
+    assert_in_range(together, 1, ROUNDS - 1); /* not the first time, when nobody was served before */
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
 
 int main(void) {
@@ -257,6 +284,7 @@ int main(void) {
         TEST(an_idle_engine_waits_for_a_second_job_if_told_to),
         TEST(a_lone_job_is_begun_when_the_batch_timeout_is_over),
         TEST(a_job_can_be_cancelled_while_the_engine_waits_for_more),
+        TEST(clients_in_lockstep_are_served_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
