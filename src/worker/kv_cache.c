@@ -174,7 +174,7 @@ static void save(struct kv_cache *cache, int32_t slot, int32_t kept) {
     struct engine_state state;
     if (!cache->config.reuse || cache->config.memory_bytes_max == 0 || cache->store.closed ||
         own->count - kept < COPY_LEAST || is_elsewhere(cache, slot) ||
-        !engine_slot_save(cache->engine, slot, &state))
+        !prefix_store_is_worth(&cache->store) || !engine_slot_save(cache->engine, slot, &state))
         return;
     struct prefix_blocks *blocks = prefix_blocks_copy(own->blocks);
     prefix_report_hold(&cache->report, blocks);

@@ -4,8 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The rate is about that of the last USE_WEIGHT entries; it begins with 1, and falls below the least when 131
+ * in a row were not used. */
+enum { USE_WEIGHT = 32, USE_PART_LEAST = 64, TRIAL_EACH = 8 };
+
 void prefix_store_init(struct prefix_store *store, size_t bytes_max, struct prefix_report *report) {
-    *store = (struct prefix_store){.report = report, .bytes_max = bytes_max};
+    *store = (struct prefix_store){.report = report, .bytes_max = bytes_max, .use_rate = 1};
     TAILQ_INIT(&store->by_use);
 }
 
@@ -21,14 +25,21 @@ static void entry_free(struct prefix_store *store, struct prefix_entry *entry) {
     free(entry);
 }
 
-void prefix_store_take(struct prefix_store *store, struct prefix_entry *entry) {
+static void take_out(struct prefix_store *store, struct prefix_entry *entry) {
     TAILQ_REMOVE(&store->by_use, entry, link);
     store->bytes -= bytes_of(entry);
     store->count--;
 }
 
+void prefix_store_take(struct prefix_store *store, struct prefix_entry *entry) {
+    if (!entry->used)
+        store->use_rate += (1 - store->use_rate) / USE_WEIGHT;
+    entry->used = true;
+    take_out(store, entry);
+}
+
 static void drop(struct prefix_store *store, struct prefix_entry *entry) {
-    prefix_store_take(store, entry);
+    take_out(store, entry);
     entry_free(store, entry);
 }
 
@@ -127,8 +138,15 @@ void prefix_store_add(struct prefix_store *store, const int32_t *tokens, int32_t
     memcpy(copy, tokens, (size_t)count * sizeof *copy);
     *entry = (struct prefix_entry){.tokens = copy, .count = count, .state = *state, .blocks = blocks};
     *state = (struct engine_state){0};
+    store->use_rate -= store->use_rate / USE_WEIGHT;
     drop_beginnings_of(store, entry);
     prefix_store_put(store, entry);
+}
+
+bool prefix_store_is_worth(struct prefix_store *store) {
+    if (store->use_rate * USE_PART_LEAST >= 1)
+        return true;
+    return store->passed++ % TRIAL_EACH == 0;
 }
 
 bool prefix_store_reserve(struct prefix_store *store, size_t bytes) {

@@ -1,6 +1,10 @@
 /* Sequences that a slot held and that had to make way, in memory, each with the tokens that it is made of: a
  * prompt that begins with them goes on where they end. Bounded in bytes; the one that was not used for
- * longest goes first. Belongs to the engine thread; pure. */
+ * longest goes first.
+ *
+ * To copy a sequence holds everything else up. Where none of them is ever used, as in a batch run, of which
+ * no prompt goes on another one, most are not copied: see prefix_store_is_worth. Belongs to the engine
+ * thread; pure. */
 #pragma once
 
 #include <stdbool.h>
@@ -18,6 +22,7 @@ struct prefix_entry {
     int32_t count;
     struct engine_state state;    /* owned */
     struct prefix_blocks *blocks; /* owned; of its prompt */
+    bool used;
 };
 TAILQ_HEAD(prefix_entry_list, prefix_entry);
 
@@ -29,6 +34,8 @@ struct prefix_store {
     size_t count;
     bool closed;                     /* takes nothing */
     uint64_t evicted;                /* entries, for want of room */
+    double use_rate;                 /* of the entries that were added, the part that is used, lately */
+    uint64_t passed;                 /* while that was too little */
     struct prefix_entry_list by_use; /* the latest first */
 };
 
@@ -51,6 +58,9 @@ bool prefix_store_has(struct prefix_store *store, const int32_t *tokens, int32_t
  * knows of the blocks already. Entries that are only a beginning of the new one go. */
 void prefix_store_add(struct prefix_store *store, const int32_t *tokens, int32_t count,
                       struct engine_state *state, struct prefix_blocks *blocks);
+/* Whether one more should be added: not while less than one in 64 is ever used; but even then one in eight,
+ * so that it shows when that changes. Called once for each. */
+MUST_USE bool prefix_store_is_worth(struct prefix_store *store);
 /* Room for something else that is kept in memory; false: there is not so much even without entries. */
 MUST_USE bool prefix_store_reserve(struct prefix_store *store, size_t bytes);
 void prefix_store_unreserve(struct prefix_store *store, size_t bytes);

@@ -141,6 +141,54 @@ static void a_closed_store_takes_nothing_but_what_is_reserved(void **state) {
     assert_true(has(300, 10));
 }
 
+static void use(int32_t first) {
+    int32_t tokens[64], common;
+    make(first, 64, tokens);
+    struct prefix_entry *entry = prefix_store_find(&store, tokens, 64, &common);
+    assert_non_null(entry);
+    prefix_store_take(&store, entry);
+    prefix_store_put(&store, entry);
+}
+
+static int worth_of_eight(void) {
+    int worth = 0;
+    for (int i = 0; i < 8; i++)
+        worth += prefix_store_is_worth(&store);
+    return worth;
+}
+
+static void while_nothing_is_used_one_in_eight_is_worth_it(void **state) {
+    (void)state;
+    for (int i = 0; i < 131; i++) {
+        assert_true(prefix_store_is_worth(&store));
+        add(100 * i, 20);
+    }
+    add(100 * 131, 20);
+    assert_int_equal(worth_of_eight(), 1);
+    assert_int_equal(worth_of_eight(), 1);
+    /* One that is used tells more than many that were not. */
+    use(100 * 131);
+    assert_int_equal(worth_of_eight(), 8);
+}
+
+static void what_is_used_now_and_then_is_always_worth_it(void **state) {
+    (void)state;
+    for (int i = 0; i < 1000; i++) {
+        add(100 * i, 20);
+        if (i % 20 == 0)
+            use(100 * i);
+        assert_true(prefix_store_is_worth(&store));
+    }
+}
+
+static void an_entry_that_is_used_often_counts_once(void **state) {
+    (void)state;
+    add(100, 20);
+    for (int i = 0; i < 100; i++)
+        use(100);
+    assert_true(store.use_rate <= 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -150,6 +198,9 @@ int main(void) {
         TEST(a_longer_sequence_replaces_its_beginnings),
         TEST(what_is_larger_than_all_the_room_is_dropped),
         TEST(reserved_memory_takes_the_room_of_entries),
+        TEST(while_nothing_is_used_one_in_eight_is_worth_it),
+        TEST(what_is_used_now_and_then_is_always_worth_it),
+        TEST(an_entry_that_is_used_often_counts_once),
         TEST(a_closed_store_takes_nothing_but_what_is_reserved),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
