@@ -62,6 +62,10 @@ static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
+bool batch_gate_expects(const struct batch_gate *gate, size_t coming) {
+    return gate->holds && (coming > 0 || gate->missing > 0);
+}
+
 /* Until when to wait for those that are on their way: as long as each comes soon after the one before it. */
 static int64_t until_there(const struct batch_gate *gate, const struct batch_gate_jobs *jobs) {
     int64_t soon_ms = least(least(jobs->cost_ms / COST_PART, SOON_MS_MAX), gate->config.timeout_ms);

@@ -6,9 +6,9 @@
  * vain.
  *
  * Whatever `min_jobs` is, it waits for jobs that are on their way: whose prompts are being made, and those
- * which clients are likely to send that have just got the last token of a reply. Clients in lockstep, as
- * those of a batch run, would else always be one ahead of the others: its prompt is computed by itself while
- * the others come, and so it is done and back first the next time. That wait is short next to what the first
+ * which clients are likely to send that have just got the last token of a reply. Of clients in lockstep, as
+ * those of a batch run, one would else always be ahead: its prompt is computed by itself while the others
+ * come, and so it is done and back first the next time. That wait is short next to what the first
  * job's prompt takes, and does not happen where jobs come at random: there replies seldom end together, with
  * no other running, just before a job comes.
  *
@@ -40,7 +40,7 @@ struct batch_gate {
 struct batch_gate_jobs {
     size_t waiting;  /* ready to begin */
     size_t coming;   /* their prompts are being made */
-    int64_t cost_ms; /* to compute the prompt of the next one, about; 0: not known */
+    int64_t cost_ms; /* to compute the prompt of the next one, about; 0: not known, or nobody is expected */
 };
 
 /* `slots`: jobs that a step can have; no wait for more. */
@@ -49,6 +49,8 @@ void batch_gate_init(struct batch_gate *gate, const struct batch_gate_config *co
 void batch_gate_note(struct batch_gate *gate, bool idle, int64_t now_ms);
 /* A reply was finished. */
 void batch_gate_served(struct batch_gate *gate, int64_t now_ms);
+/* Is it likely that more come at once? Only then cost_ms is of interest. */
+bool batch_gate_expects(const struct batch_gate *gate, size_t coming);
 /* How long to wait for more beside the ones that wait, of which there is one at least; 0: begin. */
 int64_t batch_gate_wait_ms(const struct batch_gate *gate, const struct batch_gate_jobs *jobs, int64_t now_ms);
 /* The engine has begun, or nobody waits any more. */

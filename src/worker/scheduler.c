@@ -215,9 +215,9 @@ int64_t scheduler_wait_ms(struct scheduler *scheduler, int64_t now_ms) {
     size_t waiting = queue_count(&scheduler->queue), all = submitted(scheduler);
     if (waiting == 0)
         return idle_ms(scheduler, all > 0, now_ms);
-    const struct batch_gate_jobs jobs = {.waiting = waiting,
-                                         .coming = all > waiting ? all - waiting : 0,
-                                         .cost_ms = prompt_cost_ms(scheduler, now_ms)};
+    struct batch_gate_jobs jobs = {.waiting = waiting, .coming = all > waiting ? all - waiting : 0};
+    if (batch_gate_expects(&scheduler->gate, jobs.coming))
+        jobs.cost_ms = prompt_cost_ms(scheduler, now_ms);
     return batch_gate_wait_ms(&scheduler->gate, &jobs, now_ms);
 }
 

@@ -13,6 +13,15 @@ static struct batch_gate gate_of(size_t min_jobs, bool adaptive) {
     return gate;
 }
 
+/* Eleven jobs with `gap_ms` between them, the last one while the engine is idle. Returns when it came. */
+static int64_t note_rush(struct batch_gate *gate, int64_t gap_ms) {
+    int64_t now_ms = 0;
+    for (int i = 0; i < 10; i++)
+        batch_gate_note(gate, false, now_ms += gap_ms);
+    batch_gate_note(gate, true, now_ms += gap_ms);
+    return now_ms;
+}
+
 static int64_t wait_ms(const struct batch_gate *gate, size_t waiting, int64_t now_ms) {
     return batch_gate_wait_ms(gate, &(struct batch_gate_jobs){.waiting = waiting}, now_ms);
 }
@@ -78,10 +87,7 @@ static void adaptive_begins_at_once_while_nothing_is_known(void **state) {
 static void adaptive_waits_twice_the_time_that_the_missing_ones_should_take(void **state) {
     (void)state;
     struct batch_gate gate = gate_of(4, true);
-    int64_t now_ms = 0;
-    for (int i = 0; i < 10; i++)
-        batch_gate_note(&gate, false, now_ms += 5);
-    batch_gate_note(&gate, true, now_ms += 5);
+    int64_t now_ms = note_rush(&gate, 5);
     assert_int_equal(wait_ms(&gate, 3, now_ms), 10);
     assert_int_equal(wait_ms(&gate, 2, now_ms), 20);
     assert_int_equal(wait_ms(&gate, 3, now_ms + 4), 6);
@@ -105,10 +111,7 @@ static void adaptive_does_not_wait_for_rare_jobs_but_soon_again_in_a_rush(void *
 static void no_more_are_waited_for_than_there_are_slots(void **state) {
     (void)state;
     struct batch_gate gate = gate_of(20, true);
-    int64_t now_ms = 0;
-    for (int i = 0; i < 10; i++)
-        batch_gate_note(&gate, false, now_ms += 4);
-    batch_gate_note(&gate, true, now_ms += 4);
+    int64_t now_ms = note_rush(&gate, 4);
     assert_int_equal(wait_ms(&gate, 7, now_ms), 8);
     assert_int_equal(wait_ms(&gate, 8, now_ms), 0);
 }

@@ -145,6 +145,14 @@ static int32_t serve(void) {
     return place.slot;
 }
 
+/* One slot has been free for long enough; a token of it takes `token_bytes` in memory. */
+static void open_untidy(size_t token_bytes) {
+    open_cache(0);
+    serve();
+    cache.now_ms = 9000;
+    cache.token_bytes = token_bytes;
+}
+
 static void a_slot_that_nobody_goes_on_with_is_saved_after_a_while(void **state) {
     (void)state;
     open_cache(0);
@@ -177,10 +185,7 @@ static void one_slot_at_a_time_the_one_that_was_left_first(void **state) {
 
 static void a_large_one_is_saved_only_while_nothing_runs(void **state) {
     (void)state;
-    open_cache(0);
-    serve();
-    cache.now_ms = 9000;
-    cache.token_bytes = 1 << 20;
+    open_untidy(1 << 20);
     cache.config.memory_bytes_max = (size_t)1 << 40;
     assert_false(kv_cache_tidy(&cache, false));
     assert_int_equal(kv_cache_tidy_due_ms(&cache, 9000), 0);
@@ -190,10 +195,7 @@ static void a_large_one_is_saved_only_while_nothing_runs(void **state) {
 
 static void memory_too_small_for_all_slots_is_left_to_what_is_in_none(void **state) {
     (void)state;
-    open_cache(0);
-    serve();
-    cache.now_ms = 9000;
-    cache.token_bytes = MEMORY / PROMPT / SLOTS;
+    open_untidy(MEMORY / PROMPT / SLOTS);
     assert_true(kv_cache_tidy(&cache, true));
     assert_int_equal(cache.store.count, 0);
     assert_false(kv_cache_tidy(&cache, true));
