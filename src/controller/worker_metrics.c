@@ -70,6 +70,9 @@ static uint64_t batch_sequences_of(const struct registry_worker *worker) {
 static uint64_t batch_max_of(const struct registry_worker *worker) {
     return worker->info.load.batch_max;
 }
+static uint64_t batch_wait_of(const struct registry_worker *worker) {
+    return worker->info.load.batch_wait_ms;
+}
 static uint64_t prompt_tokens_of(const struct registry_worker *worker) {
     return worker->info.load.prompt_tokens;
 }
@@ -94,6 +97,12 @@ static uint64_t cached_tokens_of(const struct registry_worker *worker) {
 }
 static uint64_t cache_bytes_of(const struct registry_worker *worker) {
     return (uint64_t)worker->info.load.cache_bytes;
+}
+static uint64_t cache_evicted_of(const struct registry_worker *worker) {
+    return worker->info.load.cache_evicted;
+}
+static uint64_t cache_skipped_of(const struct registry_worker *worker) {
+    return worker->info.load.cache_skipped;
 }
 static uint64_t parked_on(const struct registry_worker *worker) {
     return (uint64_t)worker->info.load.parked;
@@ -177,6 +186,8 @@ static void expose_workers(struct buf *out, const struct registry *registry) {
         {"mlx_controller_worker_batch_sequences_total", "counter",
          "Sequences in all steps: divided by the steps it is the mean size of a batch.", batch_sequences_of},
         {"mlx_controller_worker_batch_max", "gauge", "Most sequences that one step had.", batch_max_of},
+        {"mlx_controller_worker_batch_wait_milliseconds_total", "counter",
+         "How long its idle engines waited for more jobs before they began.", batch_wait_of},
         {"mlx_controller_worker_prompt_tokens_total", "counter",
          "Tokens of prompts that the worker has computed.", prompt_tokens_of},
         {"mlx_controller_worker_generated_tokens_total", "counter",
@@ -191,6 +202,10 @@ static void expose_workers(struct buf *out, const struct registry *registry) {
          "Tokens of prompts that were computed before and needed not be again.", cached_tokens_of},
         {"mlx_controller_worker_cache_bytes", "gauge",
          "The worker's memory for sequences outside of its slots.", cache_bytes_of},
+        {"mlx_controller_worker_cache_evicted_total", "counter", "Sequences that made way there for others.",
+         cache_evicted_of},
+        {"mlx_controller_worker_cache_skipped_total", "counter",
+         "Sequences that were not kept there, because such ones were not used lately.", cache_skipped_of},
         {"mlx_controller_worker_parked_jobs", "gauge",
          "Jobs of all controllers in the worker's memory because its KV cache is full.", parked_on},
         {"mlx_controller_worker_parks_total", "counter", "Times that a job was put there.", parks_of},

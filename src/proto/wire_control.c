@@ -88,6 +88,7 @@ static void append_batch_stats(struct buf *out, const struct worker_info *info) 
     buf_printf(out, ",\"avgBatchSize\":%.3f",
                load->steps > 0 ? (double)load->batch_sequences / (double)load->steps : 0);
     json_append_int(out, ",\"batchMax\":", load->batch_max);
+    json_append_int(out, ",\"batchWaitMs\":", (int64_t)load->batch_wait_ms);
     json_append_int(out, ",\"promptTokens\":", (int64_t)load->prompt_tokens);
     json_append_int(out, ",\"generatedTokens\":", (int64_t)load->generated_tokens);
 }

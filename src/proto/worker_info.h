@@ -148,6 +148,7 @@ struct worker_load {
     int32_t parked;          /* jobs whose sequence is in memory because the cache is full */
     int64_t cache_bytes;     /* memory of sequences outside of the slots, parked ones included */
     uint64_t cache_evicted;  /* such sequences that made way for others */
+    uint64_t cache_skipped;  /* sequences that were not kept because such ones were not used */
     uint64_t cache_hits;     /* jobs that found a beginning of their prompt computed */
     uint64_t cached_tokens;  /* which these had not to compute */
     uint64_t parks;          /* times that a job was parked */
@@ -165,6 +166,7 @@ struct worker_load {
     uint64_t jobs_orphaned;   /* of those cancelled: their controller was gone */
     uint64_t batch_sequences; /* sum over all steps of the sequences in the step: / steps = mean batch size */
     uint32_t batch_max;       /* most sequences in one step */
+    uint64_t batch_wait_ms;   /* that idle engines waited for more jobs before they began */
     uint32_t cancel_steps_max; /* most steps that ran between a cancel's arrival and its slot being free */
     int64_t rss_bytes;
     uint64_t model_loads; /* of all models, those included that are not there any more; so are the next two */

@@ -84,6 +84,8 @@ int64_t batch_gate_wait_ms(const struct batch_gate *gate, const struct batch_gat
     return until_ms > now_ms ? until_ms - now_ms : 0;
 }
 
-void batch_gate_open(struct batch_gate *gate) {
+void batch_gate_open(struct batch_gate *gate, int64_t now_ms) {
+    if (gate->holds)
+        gate->waited_ms += now_ms - gate->held_ms;
     gate->holds = false;
 }

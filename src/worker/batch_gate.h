@@ -34,6 +34,7 @@ struct batch_gate {
     double gap_ms;      /* between two jobs, recent ones count most; < 0: not known */
     size_t missing;     /* clients that have just been served and have not come back */
     int64_t served_ms;
+    int64_t waited_ms; /* all waits together */
 };
 
 /* What an idle engine knows of jobs. */
@@ -54,4 +55,4 @@ bool batch_gate_expects(const struct batch_gate *gate, size_t coming);
 /* How long to wait for more beside the ones that wait, of which there is one at least; 0: begin. */
 int64_t batch_gate_wait_ms(const struct batch_gate *gate, const struct batch_gate_jobs *jobs, int64_t now_ms);
 /* The engine has begun, or nobody waits any more. */
-void batch_gate_open(struct batch_gate *gate);
+void batch_gate_open(struct batch_gate *gate, int64_t now_ms);

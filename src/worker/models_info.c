@@ -45,6 +45,7 @@ static void tell_model(struct models *models, size_t index, int64_t now_ms, stru
 
 void models_add_counters(struct worker_load *to, const struct worker_load *from) {
     to->cache_evicted += from->cache_evicted;
+    to->cache_skipped += from->cache_skipped;
     to->cache_hits += from->cache_hits;
     to->cached_tokens += from->cached_tokens;
     to->parks += from->parks;
@@ -53,6 +54,7 @@ void models_add_counters(struct worker_load *to, const struct worker_load *from)
     to->prompt_tokens += from->prompt_tokens;
     to->generated_tokens += from->generated_tokens;
     to->batch_sequences += from->batch_sequences;
+    to->batch_wait_ms += from->batch_wait_ms;
     to->queue.enqueued += from->queue.enqueued;
     to->queue.rejected += from->queue.rejected;
     to->queue.evicted += from->queue.evicted;

@@ -146,7 +146,10 @@ void prefix_store_add(struct prefix_store *store, const int32_t *tokens, int32_t
 bool prefix_store_is_worth(struct prefix_store *store) {
     if (store->use_rate * USE_PART_LEAST >= 1)
         return true;
-    return store->passed++ % TRIAL_EACH == 0;
+    if (store->trial++ % TRIAL_EACH == 0)
+        return true;
+    store->skipped++;
+    return false;
 }
 
 bool prefix_store_reserve(struct prefix_store *store, size_t bytes) {

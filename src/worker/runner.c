@@ -538,6 +538,7 @@ void runner_add_load(struct runner *runner, int64_t now_ms, struct worker_load *
     load->parked += STAT_GET(stats->parked);
     load->cache_bytes += STAT_GET(stats->cache_bytes);
     load->cache_evicted += STAT_GET(stats->cache_evicted);
+    load->cache_skipped += STAT_GET(stats->cache_skipped);
     load->cache_hits += STAT_GET(stats->cache_hits);
     load->cached_tokens += STAT_GET(stats->cached_tokens);
     load->parks += STAT_GET(stats->parks);
@@ -546,6 +547,7 @@ void runner_add_load(struct runner *runner, int64_t now_ms, struct worker_load *
     load->prompt_tokens += STAT_GET(stats->prompt_tokens);
     load->generated_tokens += STAT_GET(stats->generated_tokens);
     load->batch_sequences += STAT_GET(stats->batch_sequences);
+    load->batch_wait_ms += STAT_GET(stats->batch_wait_ms);
     uint32_t batch_max = STAT_GET(stats->batch_max);
     uint32_t cancel_steps_max = STAT_GET(stats->cancel_steps_max);
     load->batch_max = batch_max > load->batch_max ? batch_max : load->batch_max;

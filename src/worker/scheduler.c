@@ -325,7 +325,8 @@ static void fill_slots(struct scheduler *scheduler) {
     struct job *job;
     while (scheduler_resume_parked(scheduler) && (job = next_job(scheduler, &place)))
         start_slot(scheduler, &place, job);
-    batch_gate_open(&scheduler->gate);
+    batch_gate_open(&scheduler->gate, scheduler->now_ms);
+    STAT_SET(scheduler->env.stats->batch_wait_ms, (uint64_t)scheduler->gate.waited_ms);
 }
 
 bool scheduler_should_abort(const struct scheduler *scheduler) {
@@ -348,6 +349,7 @@ static void count_cells(struct scheduler *scheduler) {
     STAT_SET(stats->kv_cells_cached, kv_cache_cells(&scheduler->cache) - busy);
     STAT_SET(stats->cache_bytes, (int64_t)store->bytes);
     STAT_SET(stats->cache_evicted, store->evicted);
+    STAT_SET(stats->cache_skipped, store->skipped);
     STAT_SET(stats->parked, scheduler->parked_count);
 }
 
@@ -386,7 +388,7 @@ void scheduler_turn(struct scheduler *scheduler, int64_t now_ms) {
     scheduler->now_ms = scheduler->cache.now_ms = now_ms;
     sweep_slots(scheduler);
     sweep_queue(scheduler);
-    if (scheduler_wait_ms(scheduler, now_ms) <= 0)
+    if (queue_count(&scheduler->queue) == 0 || scheduler_wait_ms(scheduler, now_ms) <= 0)
         fill_slots(scheduler);
     /* What a long step must not hold up: starts and ends. */
     publish(scheduler);

@@ -39,6 +39,7 @@ struct runner_stats {
     _Atomic int64_t kv_cells_cached; /* held for prompts to come */
     _Atomic int64_t cache_bytes;     /* of sequences in memory */
     _Atomic uint64_t cache_evicted;  /* of them, for want of room */
+    _Atomic uint64_t cache_skipped;  /* not copied, because copies were not used */
     _Atomic uint64_t cached_tokens;  /* of prompts: need not be computed */
     _Atomic uint64_t cache_hits;     /* jobs with such tokens */
     _Atomic uint64_t parks;
@@ -48,6 +49,7 @@ struct runner_stats {
     _Atomic uint64_t prompt_tokens;
     _Atomic uint64_t generated_tokens;
     _Atomic uint64_t batch_sequences;
+    _Atomic uint64_t batch_wait_ms; /* of the idle engine, for more jobs */
     _Atomic uint32_t batch_max;
     _Atomic uint32_t cancel_steps_max;
 };

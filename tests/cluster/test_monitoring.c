@@ -461,6 +461,10 @@ static void what_a_worker_tells_of_its_steps_and_cache_is_exposed(void **state) 
     assert_int_equal(exposition_sum(text, "mlx_controller_worker_batch_sequences_total{"), steps);
     assert_int_equal(exposition_sum(text, "mlx_controller_worker_batch_max{"), 1);
     assert_int_equal(exposition_sum(text, "mlx_controller_worker_cache_hits_total{"), 1);
+    assert_non_null(strstr(text, "\nmlx_controller_worker_cache_evicted_total{worker=\"worker-1\"} 0\n"));
+    assert_non_null(strstr(text, "\nmlx_controller_worker_cache_skipped_total{worker=\"worker-1\"} 0\n"));
+    assert_non_null(
+        strstr(text, "\nmlx_controller_worker_batch_wait_milliseconds_total{worker=\"worker-1\"} "));
     assert_int_equal(exposition_sum(text, "mlx_controller_prompt_tokens_total "), computed + cached);
     assert_true(exposition_sum(text, "mlx_controller_worker_kv_cells{") > 0);
     assert_int_equal(exposition_sum(text, "mlx_controller_worker_kv_cells_used{"), 0);

@@ -89,6 +89,7 @@ static struct worker_info busy_info(void) {
                  .generated_tokens = 12,
                  .batch_sequences = 10,
                  .batch_max = 3,
+                 .batch_wait_ms = 7,
                  .rss_bytes = 6000,
                  .queue = {.depth = {1, 2, 6},
                            .oldest_ms = {10, 20, 30},
@@ -129,8 +130,8 @@ static void each_request_gets_its_part(void **state) {
                 "\"waitP50Ms\":14,\"waitP99Ms\":29,\"nextWaitMs\":50}");
     check_reply(WIRE_CONTROL_BATCH_STATS, &info,
                 "{\"v\":1,\"workerId\":\"w1\",\"incarnation\":\"abc\",\"running\":3,\"slots\":4,\"steps\":4,"
-                "\"batchSequences\":10,\"avgBatchSize\":2.500,\"batchMax\":3,\"promptTokens\":31,"
-                "\"generatedTokens\":12}");
+                "\"batchSequences\":10,\"avgBatchSize\":2.500,\"batchMax\":3,\"batchWaitMs\":7,"
+                "\"promptTokens\":31,\"generatedTokens\":12}");
     check_reply(WIRE_CONTROL_RESOURCE_STATS, &info,
                 "{\"v\":1,\"workerId\":\"w1\",\"incarnation\":\"abc\",\"level\":\"soft\","
                 "\"signal\":\"cgroup\",\"underPressure\":true,\"canAcceptRequest\":true,\"memoryUsed\":90,"
@@ -155,8 +156,8 @@ static void before_the_first_step_a_batch_has_the_mean_size_0(void **state) {
     struct worker_info info = {.id = "w1", .incarnation = "abc"};
     check_reply(WIRE_CONTROL_BATCH_STATS, &info,
                 "{\"v\":1,\"workerId\":\"w1\",\"incarnation\":\"abc\",\"running\":0,\"slots\":0,\"steps\":0,"
-                "\"batchSequences\":0,\"avgBatchSize\":0.000,\"batchMax\":0,\"promptTokens\":0,"
-                "\"generatedTokens\":0}");
+                "\"batchSequences\":0,\"avgBatchSize\":0.000,\"batchMax\":0,\"batchWaitMs\":0,"
+                "\"promptTokens\":0,\"generatedTokens\":0}");
 }
 
 static void stats_and_drain_are_answered_with_the_whole_info(void **state) {

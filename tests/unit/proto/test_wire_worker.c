@@ -50,6 +50,7 @@ static void random_load(struct rng *rng, struct worker_load *load) {
         .parked = (int32_t)rng_below(rng, INT32_MAX),
         .cache_bytes = random_i64(rng),
         .cache_evicted = (uint64_t)random_i64(rng),
+        .cache_skipped = (uint64_t)random_i64(rng),
         .cache_hits = (uint64_t)random_i64(rng),
         .cached_tokens = (uint64_t)random_i64(rng),
         .parks = (uint64_t)random_i64(rng),
@@ -66,6 +67,7 @@ static void random_load(struct rng *rng, struct worker_load *load) {
         .jobs_orphaned = (uint64_t)random_i64(rng),
         .batch_sequences = (uint64_t)random_i64(rng),
         .batch_max = (uint32_t)(rng_next(rng) >> (32 + rng_below(rng, 32))),
+        .batch_wait_ms = (uint64_t)random_i64(rng),
         .cancel_steps_max = (uint32_t)(rng_next(rng) >> (32 + rng_below(rng, 32))),
         .rss_bytes = random_i64(rng),
         .model_loads = (uint64_t)random_i64(rng),
@@ -204,6 +206,7 @@ static void assert_same_load(const struct worker_load *a, const struct worker_lo
     assert_true(a->jobs_orphaned == b->jobs_orphaned);
     assert_true(a->batch_sequences == b->batch_sequences);
     assert_true(a->batch_max == b->batch_max);
+    assert_true(a->batch_wait_ms == b->batch_wait_ms && a->cache_skipped == b->cache_skipped);
     assert_true(a->cancel_steps_max == b->cancel_steps_max);
     assert_true(a->rss_bytes == b->rss_bytes);
     assert_true(a->model_loads == b->model_loads);

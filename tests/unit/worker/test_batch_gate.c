@@ -71,10 +71,14 @@ static void each_time_the_engine_is_idle_again_it_waits_anew(void **state) {
     (void)state;
     struct batch_gate gate = gate_of(2, false);
     batch_gate_note(&gate, true, 100);
-    batch_gate_open(&gate);
-    assert_int_equal(wait_ms(&gate, 1, 101), 0);
+    batch_gate_open(&gate, 150);
+    assert_int_equal(wait_ms(&gate, 1, 151), 0);
+    assert_int_equal(gate.waited_ms, 50);
     batch_gate_note(&gate, true, 500);
     assert_int_equal(wait_ms(&gate, 1, 500), 50);
+    batch_gate_open(&gate, 530);
+    batch_gate_open(&gate, 540);
+    assert_int_equal(gate.waited_ms, 80);
 }
 
 static void adaptive_begins_at_once_while_nothing_is_known(void **state) {
@@ -103,7 +107,7 @@ static void adaptive_does_not_wait_for_rare_jobs_but_soon_again_in_a_rush(void *
     assert_int_equal(wait_ms(&gate, 1, now_ms), 0);
     for (int i = 0; i < 10; i++)
         batch_gate_note(&gate, true, now_ms += 1);
-    batch_gate_open(&gate);
+    batch_gate_open(&gate, now_ms);
     batch_gate_note(&gate, true, now_ms += 1);
     assert_in_range(wait_ms(&gate, 1, now_ms), 1, 50);
 }
@@ -160,7 +164,7 @@ static void nobody_is_waited_for_who_was_served_long_before(void **state) {
     batch_gate_note(&gate, true, 1011);
     assert_int_equal(wait_beside_60_ms(&gate, 1, 0, 1011), 0);
     /* The others have gone for good: only one is missing. */
-    batch_gate_open(&gate);
+    batch_gate_open(&gate, 1020);
     batch_gate_served(&gate, 2100);
     batch_gate_note(&gate, true, 2101);
     assert_int_equal(wait_beside_60_ms(&gate, 1, 0, 2101), 0);

@@ -166,9 +166,11 @@ static void while_nothing_is_used_one_in_eight_is_worth_it(void **state) {
     add(100 * 131, 20);
     assert_int_equal(worth_of_eight(), 1);
     assert_int_equal(worth_of_eight(), 1);
+    assert_int_equal(store.skipped, 14);
     /* One that is used tells more than many that were not. */
     use(100 * 131);
     assert_int_equal(worth_of_eight(), 8);
+    assert_int_equal(store.skipped, 14);
 }
 
 static void what_is_used_now_and_then_is_always_worth_it(void **state) {
