@@ -9,6 +9,7 @@ enum {
     COST_PART = 6,    /* of what a prompt takes, to wait for others beside it */
     SOON_MS_MAX = 15, /* whatever it takes */
     FORGET_MS = 1000, /* who has not come back by then does something else */
+    RUSH_MS = 2,      /* between two jobs that are sent at once, about */
 };
 
 void batch_gate_init(struct batch_gate *gate, const struct batch_gate_config *config, size_t slots) {
@@ -26,6 +27,7 @@ static void note_gap(struct batch_gate *gate, int64_t gap_ms) {
 void batch_gate_note(struct batch_gate *gate, bool idle, int64_t now_ms) {
     if (gate->arrived_ms >= 0)
         note_gap(gate, now_ms - gate->arrived_ms);
+    gate->rush = gate->arrived_ms >= 0 && now_ms - gate->arrived_ms <= RUSH_MS;
     gate->arrived_ms = now_ms;
     if (gate->missing > 0)
         gate->missing--;
@@ -63,16 +65,17 @@ static int64_t least(int64_t a, int64_t b) {
 }
 
 bool batch_gate_expects(const struct batch_gate *gate, size_t coming) {
-    return gate->holds && (coming > 0 || gate->missing > 0);
+    return gate->holds && (coming > 0 || gate->missing > 0 || gate->rush);
 }
 
 /* Until when to wait for those that are on their way: as long as each comes soon after the one before it. */
 static int64_t until_there(const struct batch_gate *gate, const struct batch_gate_jobs *jobs) {
     int64_t soon_ms = least(least(jobs->cost_ms / COST_PART, SOON_MS_MAX), gate->config.timeout_ms);
-    bool back_soon = gate->missing > 0 && gate->held_ms - gate->served_ms <= soon_ms;
-    if (jobs->coming == 0 && !back_soon)
-        return gate->held_ms;
-    return least(gate->arrived_ms + soon_ms, gate->held_ms + PATIENCE * soon_ms);
+    bool just_served = gate->held_ms - gate->served_ms <= soon_ms; /* so that it is known who is missing */
+    int64_t next_ms = soon_ms;
+    if (jobs->coming == 0 && !(just_served && gate->missing > 0))
+        next_ms = gate->rush && !just_served ? least(soon_ms, RUSH_MS) : 0;
+    return least(gate->arrived_ms + next_ms, gate->held_ms + PATIENCE * soon_ms);
 }
 
 int64_t batch_gate_wait_ms(const struct batch_gate *gate, const struct batch_gate_jobs *jobs,

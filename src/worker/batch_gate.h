@@ -5,12 +5,13 @@
  * gaps between jobs so far; and not at all when that is more than the timeout: rare jobs are not held up in
  * vain.
  *
- * Whatever `min_jobs` is, it waits for jobs that are on their way: whose prompts are being made, and those
- * which clients are likely to send that have just got the last token of a reply. Of clients in lockstep, as
- * those of a batch run, one would else always be ahead: its prompt is computed by itself while the others
- * come, and so it is done and back first the next time. That wait is short next to what the first
- * job's prompt takes, and does not happen where jobs come at random: there replies seldom end together, with
- * no other running, just before a job comes.
+ * Whatever `min_jobs` is, it waits for jobs that are on their way: whose prompts are being made, those which
+ * clients are likely to send that have just got the last token of a reply, and those that may follow on two
+ * which came together. Of clients in lockstep, as those of a batch run, one would else always be ahead: its
+ * prompt is computed by itself while the others come, and so it is done and back first the next time. That
+ * wait is short next to what the first job's prompt takes, and does not happen where jobs come at random:
+ * there two seldom come together, and replies seldom end together, with no other running, just before a job
+ * comes.
  *
  * An engine that runs never waits: new jobs join its next step. Pure. */
 #pragma once
@@ -31,6 +32,7 @@ struct batch_gate {
     bool holds;
     int64_t held_ms;    /* since when */
     int64_t arrived_ms; /* the newest job; -1: none yet */
+    bool rush;          /* it came right after the one before it */
     double gap_ms;      /* between two jobs, recent ones count most; < 0: not known */
     size_t missing;     /* clients that have just been served and have not come back */
     int64_t served_ms;

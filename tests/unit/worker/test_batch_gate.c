@@ -140,6 +140,23 @@ static void it_waits_for_clients_that_were_just_served(void **state) {
     assert_int_equal(wait_beside_60_ms(&gate, 3, 0, 1006), 0);
 }
 
+static void jobs_that_are_sent_at_once_are_waited_for(void **state) {
+    (void)state;
+    struct batch_gate gate = gate_of(1, false);
+    batch_gate_note(&gate, true, 100);
+    assert_int_equal(wait_beside_60_ms(&gate, 1, 0, 100), 0);
+    batch_gate_note(&gate, true, 101);
+    assert_true(batch_gate_expects(&gate, 0));
+    assert_int_equal(wait_beside_60_ms(&gate, 2, 0, 101), 2);
+    batch_gate_note(&gate, true, 103);
+    assert_int_equal(wait_beside_60_ms(&gate, 3, 0, 104), 1);
+    assert_int_equal(wait_beside_60_ms(&gate, 3, 0, 105), 0);
+    batch_gate_open(&gate, 105);
+    batch_gate_note(&gate, true, 200);
+    assert_false(batch_gate_expects(&gate, 0));
+    assert_int_equal(wait_beside_60_ms(&gate, 1, 0, 200), 0);
+}
+
 static void a_client_that_is_back_is_not_waited_for(void **state) {
     (void)state;
     struct batch_gate gate = gate_of_served(0);
@@ -204,6 +221,7 @@ int main(void) {
         cmocka_unit_test(no_more_are_waited_for_than_there_are_slots),
         cmocka_unit_test(it_waits_for_prompts_that_are_being_made),
         cmocka_unit_test(it_waits_for_clients_that_were_just_served),
+        cmocka_unit_test(jobs_that_are_sent_at_once_are_waited_for),
         cmocka_unit_test(a_client_that_is_back_is_not_waited_for),
         cmocka_unit_test(those_that_come_one_by_one_are_waited_for_twice_as_long_at_most),
         cmocka_unit_test(nobody_is_waited_for_who_was_served_long_before),
