@@ -32,11 +32,11 @@ struct prefix_store {
     size_t bytes;    /* of entries, and those that were reserved */
     size_t reserved; /* of them */
     size_t count;
-    bool closed;      /* takes nothing */
-    uint64_t evicted; /* entries, for want of room */
-    double use_rate;  /* of the entries that were added, the part that is used, lately */
-    uint64_t skipped; /* were not copied, because that was too little */
-    uint64_t trial;
+    bool closed;                     /* takes nothing */
+    uint64_t evicted;                /* entries, for want of room */
+    double use_rate;                 /* of the entries that were added, the part that is used, lately */
+    uint64_t skipped;                /* were not copied, because that was too little */
+    uint64_t trial;                  /* counts those of which one in eight was copied nevertheless */
     struct prefix_entry_list by_use; /* the latest first */
 };
 

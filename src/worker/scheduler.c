@@ -388,6 +388,7 @@ void scheduler_turn(struct scheduler *scheduler, int64_t now_ms) {
     scheduler->now_ms = scheduler->cache.now_ms = now_ms;
     sweep_slots(scheduler);
     sweep_queue(scheduler);
+    /* With nobody left the wait is over, too: the next one begins its own. */
     if (queue_count(&scheduler->queue) == 0 || scheduler_wait_ms(scheduler, now_ms) <= 0)
         fill_slots(scheduler);
     /* What a long step must not hold up: starts and ends. */
