@@ -150,42 +150,69 @@ static void exp_block(const float *x, float *out) {
     }
 }
 
-/* weights[i] = e^((logit - max) * scale), 0 for NaN; returns their sum. */
-static double fill_weights(const float *logits, int32_t vocab, float max, float scale, float *weights) {
+/* weights[i] = e^((logits[i] - max) * scale) for a block, 0 for NaN. */
+static inline void block_weights(const float *logits, float max, float scale, float *weights) {
+    float x[EXP_BLOCK];
+    for (int i = 0; i < EXP_BLOCK; i++) {
+        float distance = (clamp_logit(logits[i]) - max) * scale;
+        x[i] = distance > EXP_MIN ? distance : EXP_MIN; /* NaN too */
+    }
+    exp_block(x, weights);
+}
+
+/* The vocabulary's last block may be short. */
+static const float *block_logits(const float *logits, int32_t vocab, int32_t block, float *filled) {
+    int32_t first = block * EXP_BLOCK;
+    if (vocab - first >= EXP_BLOCK)
+        return &logits[first];
+    for (int32_t i = 0; i < EXP_BLOCK; i++)
+        filled[i] = first + i < vocab ? logits[first + i] : NAN;
+    return filled;
+}
+
+static int32_t block_count(int32_t vocab) {
+    return (vocab + EXP_BLOCK - 1) / EXP_BLOCK;
+}
+
+/* sums[block] = the weights of a block together; returns the sum of them all. The weights themselves are not
+ * kept: a draw needs those of one block only, and computing that again costs less than writing them all. */
+static double fill_sums(const float *logits, int32_t vocab, float max, float scale, float *sums) {
     double total = 0;
-    for (int32_t i = 0; i < vocab; i += EXP_BLOCK) {
-        float x[EXP_BLOCK], e[EXP_BLOCK], sums[EXP_BLOCK / 4];
-        int32_t len = vocab - i < EXP_BLOCK ? vocab - i : EXP_BLOCK;
-        for (int32_t j = 0; j < EXP_BLOCK; j++)
-            x[j] = NAN;
-        memcpy(x, &logits[i], (size_t)len * sizeof(*x));
-        for (int32_t j = 0; j < EXP_BLOCK; j++) {
-            float distance = (clamp_logit(x[j]) - max) * scale;
-            x[j] = distance > EXP_MIN ? distance : EXP_MIN; /* NaN too */
-        }
-        exp_block(x, e);
-        for (int32_t j = 0; j < EXP_BLOCK / 4; j++)
-            sums[j] = (e[j] + e[j + 4]) + (e[j + 8] + e[j + 12]);
-        memcpy(&weights[i], e, (size_t)len * sizeof(*e));
-        total += (double)((sums[0] + sums[1]) + (sums[2] + sums[3]));
+    for (int32_t block = 0; block < block_count(vocab); block++) {
+        float filled[EXP_BLOCK], e[EXP_BLOCK], parts[EXP_BLOCK / 4];
+        block_weights(block_logits(logits, vocab, block, filled), max, scale, e);
+        for (int i = 0; i < EXP_BLOCK / 4; i++)
+            parts[i] = (e[i] + e[i + 4]) + (e[i + 8] + e[i + 12]);
+        sums[block] = (parts[0] + parts[1]) + (parts[2] + parts[3]);
+        total += (double)sums[block];
     }
     return total;
 }
 
-/* The index where the running sum passes `unit` of the whole. Rounding may leave the sum just short of it:
- * then the last one that has a weight. */
-static int32_t draw(const float *weights, int32_t count, double total, double unit) {
-    double left = unit * total;
+/* The index where the running sum passes `*left`, which becomes what was left when that index was reached.
+ * Rounding may leave the sum just short of it: then the last one that has a weight. */
+static int32_t draw(const float *weights, int32_t count, double *left) {
+    double here = *left;
     int32_t last = 0;
     for (int32_t i = 0; i < count; i++) {
         if (weights[i] <= 0.0f)
             continue;
         last = i;
-        left -= (double)weights[i];
-        if (left < 0)
+        *left = here;
+        here -= (double)weights[i];
+        if (here < 0)
             return i;
     }
     return last;
+}
+
+static int32_t draw_from_all(const float *logits, int32_t vocab, float max, float scale, float *sums,
+                             double unit) {
+    float filled[EXP_BLOCK], weights[EXP_BLOCK];
+    double left = unit * fill_sums(logits, vocab, max, scale, sums);
+    int32_t block = draw(sums, block_count(vocab), &left);
+    block_weights(block_logits(logits, vocab, block, filled), max, scale, weights);
+    return block * EXP_BLOCK + draw(weights, EXP_BLOCK, &left);
 }
 
 static bool is_before(const struct sampler_candidate *a, const struct sampler_candidate *b) {
@@ -289,7 +316,7 @@ static int32_t keep_likeliest(const struct sampling *params, struct sampler_scra
     if (by_mass) {
         /* Whatever has less than (1 - top_p) / vocab of the mass cannot all together fill the part that top_p
          * drops, so it is never kept; leaving it out makes the heap small. */
-        double total = fill_weights(logits, vocab, max, 1.0f, scratch->weights);
+        double total = fill_sums(logits, vocab, max, 1.0f, scratch->weights);
         mass_wanted = params->top_p * total;
         double tail = (1.0 - params->top_p) * total / vocab;
         least = max + (float)log(tail) - 1e-3f;
@@ -326,7 +353,8 @@ static int32_t draw_candidate(const struct sampler_candidate *candidates, int32_
         weights[i] = expf((candidates[i].logit - max) * scale);
         total += (double)weights[i];
     }
-    return candidates[draw(weights, count, total, unit)].token;
+    double left = unit * total;
+    return candidates[draw(weights, count, &left)].token;
 }
 
 int32_t sampler_pick(const struct sampler *sampler, struct sampler_scratch *scratch, float *logits,
@@ -342,10 +370,8 @@ int32_t sampler_pick(const struct sampler *sampler, struct sampler_scratch *scra
     /* Below this the draw is the most likely token, and 1/temperature is still a number. */
     float scale = (float)(1.0 / (params->temperature < 1e-6 ? 1e-6 : params->temperature));
     double unit = rng_keyed_unit(params->seed, 0, position);
-    if (params->top_k <= 0 && params->top_p >= 1 && params->min_p <= 0) {
-        double total = fill_weights(logits, vocab, max, scale, scratch->weights);
-        return draw(scratch->weights, vocab, total, unit);
-    }
+    if (params->top_k <= 0 && params->top_p >= 1 && params->min_p <= 0)
+        return draw_from_all(logits, vocab, max, scale, scratch->weights, unit);
     struct sampler_candidate *kept;
     int32_t count;
     if (params->top_k <= 0 && params->top_p >= 1) {

@@ -108,6 +108,33 @@ static void draws_follow_the_probabilities(void **state) {
     assert_distribution(&params, probabilities);
 }
 
+/* By the definition: the first token up to which the weights sum to more than the drawn part of them all. The
+ * vocabularies end inside and at the end of what is summed at a time. */
+static void a_draw_falls_where_the_running_sum_passes(void **state) {
+    (void)state;
+    static const int32_t vocabularies[] = {16, 17, 100, 1000};
+    struct sampling params = sampling_of(0.7);
+    struct rng rng;
+    rng_seed(&rng, 5);
+    for (size_t v = 0; v < ARRAY_LEN(vocabularies); v++) {
+        int32_t vocab = vocabularies[v];
+        float logits[1000];
+        double total = 0;
+        for (int32_t i = 0; i < vocab; i++)
+            logits[i] = (float)rng_below(&rng, 1000) / 200;
+        for (int32_t i = 0; i < vocab; i++)
+            total += exp((double)logits[i] / 0.7);
+        for (uint64_t position = 0; position < 2000; position++) {
+            double wanted = rng_keyed_unit(params.seed, 0, position) * total, before = 0;
+            int32_t token = pick(&params, logits, vocab, position);
+            for (int32_t i = 0; i < token; i++)
+                before += exp((double)logits[i] / 0.7);
+            double after = before + exp((double)logits[token] / 0.7);
+            assert_true(wanted >= before - 1e-5 * total && wanted <= after + 1e-5 * total);
+        }
+    }
+}
+
 static void temperature_reshapes_them(void **state) {
     (void)state;
     static const double temperatures[] = {0.5, 0.8, 1.7};
@@ -352,6 +379,7 @@ int main(void) {
         cmocka_unit_test(temperature_zero_takes_the_most_likely),
         cmocka_unit_test(ties_go_to_the_lowest_id),
         cmocka_unit_test(draws_follow_the_probabilities),
+        cmocka_unit_test(a_draw_falls_where_the_running_sum_passes),
         cmocka_unit_test(temperature_reshapes_them),
         cmocka_unit_test(filters_leave_exactly_their_sets),
         cmocka_unit_test(the_token_is_a_function_of_seed_and_position),
