@@ -42,8 +42,8 @@ static void become(const struct child_command *command, pid_t parent, int failed
         _exit(EXIT_NOT_STARTED);
     setpgid(0, 0);
     reset_signals();
-    if (command->error_path)
-        setenv(CLI_ERROR_FILE_VARIABLE, command->error_path, 1);
+    if (command->variable)
+        setenv(command->variable, command->value, 1);
     if (redirect(command->log_path)) {
         close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
         char *argv[CHILD_ARGS_MAX + 1] = {NULL};

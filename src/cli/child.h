@@ -16,7 +16,8 @@ struct child_command {
     const char *program;              /* a path, or a name to be found in PATH */
     const char *args[CHILD_ARGS_MAX]; /* argv, ends with NULL */
     const char *log_path;             /* where stdout and stderr go; NULL: both to our stderr */
-    const char *error_path;           /* see CLI_ERROR_FILE_VARIABLE; NULL: none */
+    const char *variable;             /* of its environment, with this value; NULL: none is added */
+    const char *value;
 };
 
 /* Returns the pid, or -1 and START_FAILED when the program cannot be run. */

@@ -15,6 +15,7 @@ struct nats_server {
     char config_path[RUNTIME_PATH_MAX];
     char log_path[RUNTIME_PATH_MAX];
     char url[NATS_URL_MAX]; /* with user and password */
+    char processors[12];    /* how many it uses at a time; "": it decides */
 };
 
 /* Chooses port and password and writes the configuration into the folder. */

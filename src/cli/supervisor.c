@@ -137,7 +137,8 @@ static void set_command(struct supervised *child, const char *subcommand) {
     const struct supervisor *supervisor = child->supervisor;
     snprintf(child->error_name, sizeof child->error_name, "%s.error", child->name);
     runtime_dir_path(&supervisor->dir, child->error_name, child->error_path);
-    child->command = (struct child_command){.program = "/proc/self/exe", .error_path = child->error_path};
+    child->command = (struct child_command){
+        .program = "/proc/self/exe", .variable = CLI_ERROR_FILE_VARIABLE, .value = child->error_path};
     const char *args[] = {"mlxd", subcommand, "--config", supervisor->config_path};
     memcpy(child->command.args, args, sizeof args);
     if (*child->id_flag)

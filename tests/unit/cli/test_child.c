@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "cli/cli.h"
+
 static int run_to_end(const struct child_command *command) {
     struct error error;
     int how = -1;
@@ -105,7 +107,8 @@ static void output_goes_to_the_log_and_the_error_file_is_named(void **state) {
     assert_true(fd >= 0);
     struct child_command command = shell("echo out; echo err >&2; echo $MLXD_ERROR_FILE");
     command.log_path = path;
-    command.error_path = "/some/where";
+    command.variable = CLI_ERROR_FILE_VARIABLE;
+    command.value = "/some/where";
     assert_int_equal(run_to_end(&command), 0);
     char text[64] = "";
     assert_true(read(fd, text, sizeof text - 1) > 0);
