@@ -36,7 +36,7 @@ struct options {
     const char *model;
     const char *levels;
     int rounds;
-    int requests; /* of each client; with few clients more, up to ROUND_REQUESTS_MIN of all */
+    int requests; /* of each client before it is the other server's turn */
     int max_tokens;
     int slots;
     int context; /* tokens for each slot */
@@ -118,15 +118,17 @@ static bool next_request(void *arg, int client, struct buf *body) {
     return true;
 }
 
-static int round_requests(const struct options *o, int clients) {
-    int all = o->requests * clients;
-    return all > ROUND_REQUESTS_MIN ? all : ROUND_REQUESTS_MIN;
+/* The servers take turns, as often in a round as it takes for percentiles: what this machine does besides
+ * changes within seconds. */
+static int turns_in_round(const struct options *o, int clients) {
+    int requests = o->requests * clients;
+    return (ROUND_REQUESTS_MIN + requests - 1) / requests;
 }
 
-static struct figures measure(const struct options *o, const struct server *server, int clients,
-                              uint64_t seed) {
+static void take_turn(const struct options *o, const struct server *server, int clients, uint64_t seed,
+                      struct load_result *sum) {
     struct load_result result;
-    struct requests requests = {.options = o, .left = round_requests(o, clients), .seed = seed};
+    struct requests requests = {.options = o, .left = o->requests * clients, .seed = seed};
     const struct load_options load = {.port = server->port,
                                       .clients = clients,
                                       .limit_ms = LIMIT_MS,
@@ -138,10 +140,36 @@ static struct figures measure(const struct options *o, const struct server *serv
                 (unsigned long long)result.requests);
         exit(1);
     }
-    return (struct figures){.tokens_per_s = (double)result.tokens / result.seconds,
-                            .first_p50_ms = (double)hist_percentile(&result.first_us, 50) / 1000,
-                            .first_p99_ms = (double)hist_percentile(&result.first_us, 99) / 1000,
-                            .prompt_tokens = (int)(result.prompt_tokens / result.requests)};
+    sum->seconds += result.seconds;
+    sum->tokens += result.tokens;
+    sum->requests += result.requests;
+    sum->prompt_tokens += result.prompt_tokens;
+    hist_merge(&sum->first_us, &result.first_us);
+}
+
+static struct figures figures_of(const struct load_result *sum) {
+    return (struct figures){.tokens_per_s = (double)sum->tokens / sum->seconds,
+                            .first_p50_ms = (double)hist_percentile(&sum->first_us, 50) / 1000,
+                            .first_p99_ms = (double)hist_percentile(&sum->first_us, 99) / 1000,
+                            .prompt_tokens = (int)(sum->prompt_tokens / sum->requests)};
+}
+
+static void measure(const struct options *o, const struct server *ours, const struct server *theirs,
+                    int clients, int round, struct figures *our_figures, struct figures *their_figures) {
+    struct load_result our_sum = {0}, their_sum = {0};
+    int turns = turns_in_round(o, clients);
+    for (int turn = 0; turn < turns; turn++) {
+        int before = round * turns + turn;
+        uint64_t seed = (uint64_t)clients * 1000000 + (uint64_t)(before * o->requests * clients);
+        bool ours_first = before % 2 == 0;
+        if (ours_first)
+            take_turn(o, ours, clients, seed, &our_sum);
+        take_turn(o, theirs, clients, seed, &their_sum);
+        if (!ours_first)
+            take_turn(o, ours, clients, seed, &our_sum);
+    }
+    *our_figures = figures_of(&our_sum);
+    *their_figures = figures_of(&their_sum);
 }
 
 static struct figures measure_engine(const struct options *o, const struct scratch *scratch, int clients,
@@ -175,14 +203,8 @@ static void print_level(const struct options *o, int clients, const struct figur
 static void compare_at(const struct options *o, const struct scratch *scratch, const struct server *ours,
                        const struct server *theirs, int clients) {
     struct figures a[SAMPLES_MAX], b[SAMPLES_MAX], engine[SAMPLES_MAX] = {0};
-    uint64_t step = (uint64_t)round_requests(o, clients);
-    uint64_t seed = (uint64_t)clients * 1000000;
-    for (int round = 0; round < o->rounds; round++, seed += step) {
-        if (round % 2 == 0)
-            a[round] = measure(o, ours, clients, seed);
-        b[round] = measure(o, theirs, clients, seed);
-        if (round % 2 == 1)
-            a[round] = measure(o, ours, clients, seed);
+    for (int round = 0; round < o->rounds; round++) {
+        measure(o, ours, theirs, clients, round, &a[round], &b[round]);
         if (o->batched_bench)
             engine[round] = measure_engine(o, scratch, clients, a[round].prompt_tokens);
         fprintf(stderr, "  round %d, %d clients: %.0f and %.0f tokens/s; the engine alone %.0f\n", round + 1,
@@ -209,9 +231,10 @@ int main(int argc, char **argv) {
     server_start_llama(&theirs, "llama-server", &llama);
     printf("%s, %d slots of %d tokens, up to %d tokens a reply, median of %d rounds\n", o.model, o.slots,
            o.context, o.max_tokens, o.rounds);
-    /* Warm: each slot has been used, so that it holds the template's beginning. */
-    measure(&o, &ours, o.slots, 0);
-    measure(&o, &theirs, o.slots, 0);
+    /* Warm: each slot has been used, so that it holds the template's beginning. A round of its own, so that
+     * no prompt comes again. */
+    struct figures cold;
+    measure(&o, &ours, &theirs, o.slots, SAMPLES_MAX, &cold, &cold);
     for (int i = 0; i < o.level_count; i++)
         compare_at(&o, &scratch, &ours, &theirs, o.clients[i]);
     server_stop(&ours);

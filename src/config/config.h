@@ -193,6 +193,7 @@ struct config {
         bool queueing; /* false: max_depth is 0 */
         int64_t batch_timeout_ms;
         int64_t max_pause_ms;
+        int64_t stream_interval_ms;
         bool adaptive_timeout;
         int64_t max_depth; /* queue; so are the next three */
         int64_t priority_levels;

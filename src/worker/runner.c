@@ -196,6 +196,7 @@ static bool start_scheduler(struct runner *runner) {
         .kv = {.reuse = config->worker.prefix_cache, .memory_bytes_max = prefix_memory(runner)},
         .park_max_ms = config->worker.park_max_ms,
         .max_pause_ms = config->worker.max_pause_ms,
+        .stream_interval_ms = config->worker.stream_interval_ms,
         .done = push_done,
         .arg = runner,
     };

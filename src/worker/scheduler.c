@@ -91,14 +91,24 @@ void scheduler_end_slot(struct scheduler *scheduler, struct slot *slot, enum job
     scheduler_end_job(scheduler, job, end);
 }
 
+static void note_event(struct scheduler *scheduler, bool urgent) {
+    if (scheduler->held_us == 0)
+        scheduler->held_us = clock_us();
+    scheduler->urgent |= urgent;
+}
+
 void scheduler_emit(struct scheduler *scheduler, const struct job *job, struct wire_event event) {
-    if (!atomic_load_explicit(&job->answered, memory_order_relaxed))
-        emit_event(&scheduler->emitter, &job->wire, event);
+    if (atomic_load_explicit(&job->answered, memory_order_relaxed))
+        return;
+    emit_event(&scheduler->emitter, &job->wire, event);
+    note_event(scheduler, event.kind != WIRE_EVENT_TOKEN || event.index == 0);
 }
 
 void scheduler_emit_failed(struct scheduler *scheduler, const struct job *job, const struct error *error) {
-    if (!atomic_load_explicit(&job->answered, memory_order_relaxed))
-        emit_failed(&scheduler->emitter, &job->wire, error);
+    if (atomic_load_explicit(&job->answered, memory_order_relaxed))
+        return;
+    emit_failed(&scheduler->emitter, &job->wire, error);
+    note_event(scheduler, true);
 }
 
 void scheduler_fail_slot(struct scheduler *scheduler, struct slot *slot, const struct error *error) {
@@ -353,15 +363,36 @@ static void count_cells(struct scheduler *scheduler) {
     STAT_SET(stats->parked, scheduler->parked_count);
 }
 
+/* Each message costs worker, nats-server, controller and client some hundred microseconds together, which on
+ * a small machine the engine lacks. So tokens wait for those of the next step when they will be here soon. */
+static bool may_wait_for_more(const struct scheduler *scheduler) {
+    if (scheduler->urgent || scheduler->active == 0)
+        return false;
+    for (int32_t i = 0; i < scheduler->info.slots; i++) {
+        const struct slot *slot = &scheduler->slots[i];
+        if (slot->job && !scheduler_decodes(scheduler, slot)) /* a step with prompts takes longer */
+            return false;
+    }
+    return clock_us() - scheduler->held_us + scheduler->step_us < scheduler->env.stream_interval_ms * 1000;
+}
+
+static void flush(struct scheduler *scheduler) {
+    if (scheduler->held_us == 0 || may_wait_for_more(scheduler))
+        return;
+    emit_flush(&scheduler->emitter);
+    scheduler->held_us = 0;
+    scheduler->urgent = false;
+}
+
 /* Jobs go out only now, so that a worker without jobs has nothing left to say either. */
 void scheduler_hand_out(struct scheduler *scheduler) {
-    emit_flush(&scheduler->emitter);
+    flush(scheduler);
     count_cells(scheduler);
     hand_out(scheduler);
 }
 
 static void publish(struct scheduler *scheduler) {
-    emit_flush(&scheduler->emitter);
+    flush(scheduler);
     end_lost_slots(scheduler);
     scheduler_hand_out(scheduler);
 }
@@ -394,7 +425,9 @@ void scheduler_turn(struct scheduler *scheduler, int64_t now_ms) {
     /* What a long step must not hold up: starts and ends. */
     publish(scheduler);
     if (scheduler->active > 0) {
+        int64_t began_us = clock_us();
         scheduler_step(scheduler);
+        scheduler->step_us = clock_us() - began_us;
         publish(scheduler);
     }
     if (submitted(scheduler) == 0 && kv_cache_tidy(&scheduler->cache, scheduler->active == 0))

@@ -81,8 +81,9 @@ struct scheduler_env {
     int64_t aging_ms;
     struct batch_gate_config batching;
     struct kv_config kv;
-    int64_t park_max_ms;  /* a job that is parked for longer is handed back */
-    int64_t max_pause_ms; /* of a step, for prompts beside what decodes, about; 0: no bound */
+    int64_t park_max_ms;        /* a job that is parked for longer is handed back */
+    int64_t max_pause_ms;       /* of a step, for prompts beside what decodes, about; 0: no bound */
+    int64_t stream_interval_ms; /* tokens wait at most so long for the next ones, to go out with them */
     void (*done)(struct job *job, void *arg);
     void *arg;
 };
@@ -110,6 +111,9 @@ struct scheduler {
     int64_t now_ms;          /* of this turn */
     int64_t told_ms;         /* when controllers were told last of the prompts that are held */
     struct buf text;         /* of one event */
+    int64_t held_us;         /* since when events wait to be published; 0: none do */
+    bool urgent;             /* one of them goes out at once */
+    int64_t step_us;         /* how long the last step took */
     struct log_gate lost_gate;
 };
 
@@ -137,6 +141,12 @@ static inline int32_t scheduler_held(const struct scheduler *scheduler, const st
     return scheduler->cache.slots[slot - scheduler->slots].count;
 }
 
+/* The newest token of the reply is all that is left to compute. */
+static inline bool scheduler_decodes(const struct scheduler *scheduler, const struct slot *slot) {
+    const struct job *job = slot->job;
+    return scheduler_held(scheduler, slot) == (int32_t)job->prompt.count - 1 && job->prompt.reply > 0;
+}
+
 /* The next turn ends it. */
 static inline bool scheduler_is_unwanted(const struct job *job) {
     return atomic_load_explicit(&job->cancelled, memory_order_relaxed) ||
@@ -146,7 +156,7 @@ static inline bool scheduler_is_unwanted(const struct job *job) {
 void scheduler_emit(struct scheduler *scheduler, const struct job *job, struct wire_event event);
 /* The job has no slot and is not in the queue any more: it goes out with the events of this pass. */
 void scheduler_end_job(struct scheduler *scheduler, struct job *job, enum job_end end);
-/* Publishes the events so far, and hands out the jobs that are over. */
+/* Publishes the events so far, unless they may wait, and hands out the jobs that are over. */
 void scheduler_hand_out(struct scheduler *scheduler);
 /* So many tokens of its prompt need not be computed; < 0: they must be after all. */
 void scheduler_count_held(struct scheduler *scheduler, struct job *job, int32_t tokens);

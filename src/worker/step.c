@@ -24,18 +24,17 @@ static struct engine_item item_of(struct scheduler *scheduler, const struct plan
     };
 }
 
-/* A slot decodes when the newest token of the reply is all that is left to compute. */
 static struct slot_view view_of(const struct scheduler *scheduler, const struct slot *slot) {
     if (!slot->job)
         return (struct slot_view){.phase = SLOT_FREE};
     int32_t count = (int32_t)slot->job->prompt.count, held = scheduler_held(scheduler, slot);
-    bool decodes = held == count - 1 && slot->job->prompt.reply > 0;
     struct kv_place place; /* what will be copied at its turn */
     if (!slot->alone &&
         kv_cache_find_more(&scheduler->cache, (int32_t)(slot - scheduler->slots), count, &place))
         held = place.held;
-    return (struct slot_view){
-        .phase = decodes ? SLOT_DECODE : SLOT_PREFILL, .prompt_left = count - held, .started = slot->started};
+    return (struct slot_view){.phase = scheduler_decodes(scheduler, slot) ? SLOT_DECODE : SLOT_PREFILL,
+                              .prompt_left = count - held,
+                              .started = slot->started};
 }
 
 void scheduler_look(struct scheduler *scheduler) {

@@ -68,6 +68,7 @@ int rig_setup(void **state) {
     (void)state;
     memset(&t, 0, sizeof t);
     harness_init(&t.harness);
+    t.harness.config.worker.stream_interval_ms = 0; /* each step shows at once */
     return 0;
 }
 
@@ -130,4 +131,12 @@ void step(void) {
     gate_permit(1);
     gate_wait_arrival();
     harness_settle(&t.harness);
+}
+
+void step_until_first_token(void) {
+    for (int i = 0; i < 20 && t.harness.seen[0].tokens == 0; i++) {
+        gate_wait_arrival();
+        step();
+    }
+    assert_true(t.harness.seen[0].tokens > 0);
 }

@@ -36,3 +36,5 @@ bool prompts_made(void *arg);
 /* With the gate closed: lets single steps through until so many jobs have slots; lets one through. */
 void step_until_starts(int starts);
 void step(void);
+/* Lets single steps through until job 0 has a token. */
+void step_until_first_token(void);

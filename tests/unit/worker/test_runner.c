@@ -409,14 +409,6 @@ static void a_prompt_that_does_not_fit_is_refused_with_its_param(void **state) {
 }
 
 /* Of job 0, with the gate closed. */
-static void step_until_first_token(void) {
-    for (int i = 0; i < 20 && t.harness.seen[0].tokens == 0; i++) {
-        gate_wait_arrival();
-        step();
-    }
-    assert_true(t.harness.seen[0].tokens > 0);
-}
-
 static void a_long_prompt_does_not_hold_up_a_running_stream(void **state) {
     (void)state;
     t.harness.config.worker.batch_tokens = 16;
