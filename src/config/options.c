@@ -379,9 +379,9 @@ const struct option option_table[] = {
         "as batch_tokens takes."),
     INT("cluster.worker.continuous_batching.stream_interval_ms", "stream-interval-ms", 0,
         worker.stream_interval_ms, "16", 0, 1000, "ms",
-        "Tokens of a reply wait for so long at most to be sent together with the next ones; the first and "
-        "the "
-        "last one never. It spares messages where tokens take less time than that. 0: each is sent at once."),
+        "Tokens of a reply wait for so long at most to be sent together with the next ones, but never the "
+        "first and the last one. It spares messages where tokens take less time than that. 0: each is sent "
+        "at once."),
     BOOL("cluster.worker.request_queue.enabled", "request-queue", worker.queueing, "true",
          "Jobs may wait in the worker. When off, max_depth is 0."),
     INT("cluster.worker.request_queue.max_depth", "max-depth", 0, worker.max_depth, "100", 0, 100000, "jobs",

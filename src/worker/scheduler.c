@@ -366,7 +366,7 @@ static void count_cells(struct scheduler *scheduler) {
 /* Each message costs worker, nats-server, controller and client some hundred microseconds together, which on
  * a small machine the engine lacks. So tokens wait for those of the next step when they will be here soon. */
 static bool may_wait_for_more(const struct scheduler *scheduler) {
-    if (scheduler->urgent || scheduler->active == 0)
+    if (scheduler->urgent || scheduler->active == 0 || scheduler->ended_count > 0)
         return false;
     for (int32_t i = 0; i < scheduler->info.slots; i++) {
         const struct slot *slot = &scheduler->slots[i];

@@ -1,12 +1,12 @@
 /* Continuous batching: which jobs are in the slots of one engine, and what each step does for them.
  *
  * One turn: end what is cancelled or too late, give free slots to waiting jobs in the order of the queue, run
- * one step over all slots (batch_plan), in passes after each of which its tokens become events and are
- * published. In a KV cache that all slots share a job gets a slot when there will be cells for it
- * (kv_admission.c), and when there are none after all one job is parked in memory until there are. Everything
- * here belongs to the engine thread; other threads read `struct runner_stats`. Flags of jobs in slots are
- * looked at in every turn, those of jobs that wait only when scheduler_look_at says so: nothing searches the
- * queue.
+ * one step over all slots (batch_plan), in passes after each of which its tokens become events, which are
+ * published at once or, for a moment, wait for the next ones. In a KV cache that all slots share a job gets a
+ * slot when there will be cells for it (kv_admission.c), and when there are none after all one job is parked
+ * in memory until there are. Everything here belongs to the engine thread; other threads read `struct
+ * runner_stats`. Flags of jobs in slots are looked at in every turn, those of jobs that wait only when
+ * scheduler_look_at says so: nothing searches the queue.
  *
  * Every job that is added comes out through `done` exactly once, after its last event was published or, when
  * the link is down, was lost: nothing runs on for a controller that cannot be reached. */
