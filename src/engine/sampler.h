@@ -31,7 +31,7 @@ struct sampler_candidate {
 /* Working memory for one call, shared by all samplers of a thread. */
 struct sampler_scratch {
     struct sampler_candidate *candidates; /* owned */
-    float *weights;                       /* owned */
+    float *weights;                       /* owned; of candidates, or of blocks of the vocabulary */
     int32_t vocab;                        /* entries in each */
 };
 

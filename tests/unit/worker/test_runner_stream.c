@@ -26,6 +26,22 @@ static void check_reply(void) {
     buf_release(&expected);
 }
 
+/* The first token is out; those that follow wait until something makes them go. The gate is closed. */
+static void begin_to_wait(void) {
+    t.harness.config.worker.stream_interval_ms = 60000;
+    start();
+    gate_close();
+    submit_reply();
+    step_until_first_token();
+}
+
+static void start_another(const char *text) {
+    submit_text(1, text);
+    harness_wait(&t.harness, prompts_made, &(int){2});
+    gate_permit(1);
+    harness_wait_starts(&t.harness, 2);
+}
+
 static void without_an_interval_each_token_is_a_message(void **state) {
     (void)state;
     start();
@@ -50,11 +66,7 @@ static void tokens_of_quick_steps_travel_together_but_for_the_interval_at_most(v
 
 static void the_first_token_and_the_end_wait_for_nothing(void **state) {
     (void)state;
-    t.harness.config.worker.stream_interval_ms = 60000;
-    start();
-    gate_close();
-    submit_reply();
-    step_until_first_token();
+    begin_to_wait();
     assert_int_equal(t.harness.seen[0].tokens, 1);
     int messages = t.harness.messages[0];
     gate_open();
@@ -65,19 +77,12 @@ static void the_first_token_and_the_end_wait_for_nothing(void **state) {
 
 static void what_waits_goes_out_before_a_step_that_may_take_long(void **state) {
     (void)state;
-    t.harness.config.worker.stream_interval_ms = 60000;
-    start();
-    gate_close();
-    submit_reply();
-    step_until_first_token();
+    begin_to_wait();
     gate_permit(3);
     gate_wait_arrival();
     harness_settle(&t.harness);
     assert_int_equal(t.harness.seen[0].tokens, 1);
-    submit_text(1, "a prompt that is computed in the next step");
-    harness_wait(&t.harness, prompts_made, &(int){2});
-    gate_permit(1);
-    harness_wait_starts(&t.harness, 2);
+    start_another("a prompt that is computed in the next step");
     harness_wait_tokens(&t.harness, 0, 5);
     gate_open();
     wait_done(2);
@@ -90,15 +95,8 @@ static void beside_a_prompt_nothing_waits(void **state) {
     memset(text, 'a', sizeof text - 1);
     text[sizeof text - 1] = 0;
     t.harness.config.worker.batch_tokens = 16;
-    t.harness.config.worker.stream_interval_ms = 60000;
-    start();
-    gate_close();
-    submit_reply();
-    step_until_first_token();
-    submit_text(1, text);
-    harness_wait(&t.harness, prompts_made, &(int){2});
-    gate_permit(1);
-    harness_wait_starts(&t.harness, 2);
+    begin_to_wait();
+    start_another(text);
     for (int i = 0; i < 5; i++) {
         int before = t.harness.seen[0].tokens;
         gate_permit(1);
