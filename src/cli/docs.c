@@ -62,8 +62,8 @@ static void write_errors(struct buf *out) {
 static void write_states(struct buf *out) {
     controller_write_states(out);
     buf_append_str(out,
-                   "\n# Phases of a worker\n\nFrom `src/proto/worker_info.h`; in this order, and from each "
-                   "to draining.\n\n| phase | meaning |\n|---|---|\n");
+                   "\n# Phases of a worker\n\nFrom `src/proto/worker_info.h`; in this order, from each to "
+                   "draining, and back when it is told to resume.\n\n| phase | meaning |\n|---|---|\n");
     for (int i = 0; i < WORKER_PHASE_COUNT; i++) {
         enum worker_phase phase = (enum worker_phase)i;
         buf_printf(out, "| `%s` | %s |\n", worker_phase_name(phase), worker_phase_meaning(phase));

@@ -199,7 +199,7 @@ static const struct route routes[] = {
     {"GET", "/api/cluster/status", cluster_api_status},
     {"GET", "/api/cluster/workers", cluster_api_workers},
     {"GET", "/api/cluster/workers/", cluster_api_worker},
-    {"POST", "/api/cluster/workers/", cluster_api_drain},
+    {"POST", "/api/cluster/workers/", cluster_api_tell},
     {"GET", "/api/controller/metrics", metrics_api_json},
     {"GET", "/api/controller/circuit-breakers", breakers_api_list},
     {"POST", "/api/controller/circuit-breakers/", breakers_api_set},

@@ -273,23 +273,84 @@ void cluster_api_worker(struct controller *controller, struct http_exchange *exc
         query_give_up(query);
 }
 
-/* The worker finishes what it has and takes nothing new; its process stays until somebody ends it. */
-void cluster_api_drain(struct controller *controller, struct http_exchange *exchange, const char *rest) {
-    static const char suffix[] = "/drain";
-    char id[WORKER_ID_MAX + 1];
-    size_t len = strlen(rest) >= strlen(suffix) ? strlen(rest) - strlen(suffix) : 0;
-    bool fits = len > 0 && len < sizeof(id) && strcmp(rest + len, suffix) == 0;
-    snprintf(id, sizeof(id), "%.*s", fits ? (int)len : 0, rest);
+/* How the worker is, now that it was told. */
+static enum status read_phase(const struct query *query, const struct transport_message *message,
+                              enum worker_phase *phase, struct error *error) {
+    if (!message)
+        return error_set(error, STATUS_WORKER_TIMEOUT, NULL,
+                         "worker %s has not answered within %d ms; it follows when it hears of it",
+                         query->about, QUERY_WAIT_MS);
+    if (message->no_responders)
+        return error_set(error, STATUS_WORKER_NOT_FOUND, NULL, "nobody listens as worker %s", query->about);
+    struct worker_info info;
+    enum status status = wire_read_worker_info(message->data, message->len, &info, error);
+    if (status == STATUS_OK)
+        *phase = info.phase;
+    return status;
+}
+
+static bool answer_told(struct query *query, const struct transport_message *message,
+                        enum wire_control_op op) {
+    enum worker_phase phase = WORKER_PHASE_INITIALIZING;
     struct error error;
-    if (!fits || !registry_find(&controller->registry, id)) {
-        error_set(&error, STATUS_WORKER_NOT_FOUND, NULL,
-                  "no such worker; the URL is /api/cluster/workers/ID/drain");
-        controller_reply_error(exchange, &error);
-    } else if (!send_control(controller, id, WIRE_CONTROL_DRAIN, NULL)) {
-        error_set(&error, STATUS_NATS_ERROR, NULL, "worker %s could not be told", id);
-        controller_reply_error(exchange, &error);
-    } else {
-        log_info("worker told to drain", F_STR("worker", id));
-        http_reply(exchange, 202, "application/json", "{\"draining\":true}", 17);
+    enum status status = read_phase(query, message, &phase, &error);
+    bool draining = phase >= WORKER_PHASE_DRAINING;
+    if (status == STATUS_OK && op == WIRE_CONTROL_RESUME && draining)
+        status = error_set(&error, STATUS_WORKER_DRAINING, NULL,
+                           "worker %s is about to end and cannot resume", query->about);
+    if (status != STATUS_OK) {
+        controller_reply_error(query->exchange, &error);
+        return true;
     }
+    log_info("worker told", F_STR("worker", query->about),
+             F_STR("to", op == WIRE_CONTROL_DRAIN ? "drain" : "resume"));
+    struct buf body;
+    buf_init(&body, 0);
+    buf_printf(&body, "{\"draining\":%s}", draining ? "true" : "false");
+    controller_reply_json(query->exchange, 202, &body);
+    return true;
+}
+
+static bool answer_drained(struct query *query, const struct transport_message *message) {
+    return answer_told(query, message, WIRE_CONTROL_DRAIN);
+}
+
+static bool answer_resumed(struct query *query, const struct transport_message *message) {
+    return answer_told(query, message, WIRE_CONTROL_RESUME);
+}
+
+static void tell_worker(struct controller *controller, struct http_exchange *exchange, const char *id,
+                        enum wire_control_op op) {
+    struct query *query =
+        query_new(controller, exchange, op == WIRE_CONTROL_DRAIN ? answer_drained : answer_resumed, id);
+    if (!query)
+        return;
+    char reply[WIRE_SUBJECT_MAX];
+    query_subject(query, reply);
+    if (send_control(controller, id, op, reply))
+        query_wait(query);
+    else
+        query_give_up(query);
+}
+
+/* ID/drain: the worker finishes what it has and takes nothing new; its process stays. ID/resume: it is as
+ * before. A drained worker is silent, and may be forgotten here: only itself knows whether it is there. */
+void cluster_api_tell(struct controller *controller, struct http_exchange *exchange, const char *rest) {
+    const char *verb = strchr(rest, '/');
+    char id[WORKER_ID_MAX + 1];
+    struct error error;
+    snprintf(id, sizeof(id), "%.*s", verb ? (int)(verb - rest) : 0, rest);
+    bool drain = verb && strcmp(verb, "/drain") == 0, resume = verb && strcmp(verb, "/resume") == 0;
+    if (!drain && !resume)
+        error_set(&error, STATUS_ROUTE_NOT_FOUND, NULL,
+                  "a worker takes POST /api/cluster/workers/ID/drain and /api/cluster/workers/ID/resume");
+    else if (!wire_is_token(id, WORKER_ID_MAX) || verb - rest > WORKER_ID_MAX)
+        error_set(&error, STATUS_WORKER_NOT_FOUND, NULL, "\"%s\" cannot be the id of a worker", id);
+    else if (!transport_is_up(controller->transport))
+        error_set(&error, STATUS_NATS_ERROR, NULL, "worker %s cannot be told: no link to NATS", id);
+    else {
+        tell_worker(controller, exchange, id, drain ? WIRE_CONTROL_DRAIN : WIRE_CONTROL_RESUME);
+        return;
+    }
+    controller_reply_error(exchange, &error);
 }

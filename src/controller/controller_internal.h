@@ -134,7 +134,7 @@ void cluster_api_models(struct controller *controller, struct http_exchange *exc
 void cluster_api_model(struct controller *controller, struct http_exchange *exchange, const char *rest);
 void cluster_api_status(struct controller *controller, struct http_exchange *exchange, const char *rest);
 void cluster_api_workers(struct controller *controller, struct http_exchange *exchange, const char *rest);
-void cluster_api_drain(struct controller *controller, struct http_exchange *exchange, const char *rest);
+void cluster_api_tell(struct controller *controller, struct http_exchange *exchange, const char *rest);
 void cluster_api_worker(struct controller *controller, struct http_exchange *exchange, const char *rest);
 /* link.c: the link to NATS */
 void controller_start_link(struct controller *controller);

@@ -192,6 +192,7 @@ void wire_prefixes_release(struct wire_prefixes *prefixes); /* takes NULL; leave
 enum wire_control_op {
     WIRE_CONTROL_STATS, /* all that the worker tells of itself; also called getWorkerStats */
     WIRE_CONTROL_DRAIN,
+    WIRE_CONTROL_RESUME,      /* the end of a drain */
     WIRE_CONTROL_QUEUE_STATS, /* a part of it each, as numbers that need no sums: getQueueStats... */
     WIRE_CONTROL_BATCH_STATS,
     WIRE_CONTROL_RESOURCE_STATS,
@@ -199,7 +200,7 @@ enum wire_control_op {
 void wire_write_control(struct buf *out, enum wire_control_op op);
 MUST_USE enum status wire_read_control(const char *data, size_t len, enum wire_control_op *op,
                                        struct error *error);
-/* Of STATS and DRAIN it is the worker info. */
+/* Of STATS, DRAIN and RESUME it is the worker info. */
 void wire_write_control_reply(struct buf *out, enum wire_control_op op, const struct worker_info *info);
 
 struct wire_discover {

@@ -15,6 +15,7 @@ static const struct {
 } names[] = {
     {"stats", WIRE_CONTROL_STATS},
     {"drain", WIRE_CONTROL_DRAIN},
+    {"resume", WIRE_CONTROL_RESUME},
     {"getWorkerStats", WIRE_CONTROL_STATS},
     {"getQueueStats", WIRE_CONTROL_QUEUE_STATS},
     {"getBatchStats", WIRE_CONTROL_BATCH_STATS},
@@ -41,8 +42,8 @@ enum status wire_read_control(const char *data, size_t len, enum wire_control_op
     json_decref(root);
     if (found == ARRAY_LEN(names))
         return error_set(error, STATUS_PROTOCOL_ERROR, "op",
-                         "op must be stats, drain, getWorkerStats, getQueueStats, getBatchStats or "
-                         "getResourceStats");
+                         "op must be stats, drain, resume, getWorkerStats, getQueueStats, getBatchStats "
+                         "or getResourceStats");
     *op = names[found].op;
     return STATUS_OK;
 }
@@ -109,6 +110,7 @@ void wire_write_control_reply(struct buf *out, enum wire_control_op op, const st
     switch (op) {
     case WIRE_CONTROL_STATS:
     case WIRE_CONTROL_DRAIN:
+    case WIRE_CONTROL_RESUME:
         wire_write_worker_info(out, info);
         return;
     case WIRE_CONTROL_QUEUE_STATS:

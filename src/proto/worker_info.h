@@ -43,8 +43,8 @@ static inline uint32_t model_capability_bit(enum model_capability capability) {
     return UINT32_C(1) << capability;
 }
 
-/* The life of a worker, in this order; it may be told to drain in any phase. Heartbeats tell only of
- * LOADING, READY and DRAINING. X(NAME, word, meaning) */
+/* The life of a worker, in this order; it may be told to drain in any phase, and then to resume. Heartbeats
+ * tell only of LOADING, READY and DRAINING. X(NAME, word, meaning) */
 #define WORKER_PHASE_MAP(X)                                                                  \
     X(INITIALIZING, "initializing", "made, and not started")                                 \
     X(CONNECTING, "connecting", "its link to NATS is not up yet; its models load already")   \
@@ -52,7 +52,7 @@ static inline uint32_t model_capability_bit(enum model_capability capability) {
     X(LOADING, "loading", "it is registered and loads models; none is ready")                \
     X(READY, "ready", "it takes jobs")                                                       \
     X(DRAINING, "draining", "it finishes what it has and takes nothing new")                 \
-    X(STOPPED, "stopped", "it has said good-bye and is silent; only freeing it is left")
+    X(STOPPED, "stopped", "it has said good-bye and is silent")
 
 enum worker_phase {
 #define X(name, word, meaning) WORKER_PHASE_##name,

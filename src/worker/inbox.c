@@ -140,6 +140,8 @@ static void on_control(const struct transport_message *message, void *arg) {
     }
     if (op == WIRE_CONTROL_DRAIN)
         worker_drain(worker, worker->env.config->worker.drain_timeout_ms, NULL, NULL);
+    if (op == WIRE_CONTROL_RESUME && !worker_resume(worker))
+        log_info("the worker stops and does not resume");
     if (message->reply)
         reply_info(worker, message->reply, op);
 }

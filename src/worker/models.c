@@ -207,6 +207,13 @@ void models_drain(struct models *models) {
         model_end_line(models->list[i], &error);
 }
 
+void models_resume(struct models *models) {
+    models->draining = false;
+    loop_defer_ask(&models->settle);
+    if (models->scan)
+        models_take_scan(models); /* what came meanwhile */
+}
+
 /* Jobs. */
 
 size_t models_count(const struct models *models) {

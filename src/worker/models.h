@@ -49,6 +49,8 @@ void models_drop(struct job *job); /* ends it with WORKER_DRAINING; after models
 
 /* The worker drains: nothing is loaded any more, and what waits for a load is answered now. */
 void models_drain(struct models *models);
+/* It does not after all: models are loaded again when wanted. */
+void models_resume(struct models *models);
 
 /* Memory is short, or is not any more. SOFT: engines free what they keep for prompts to come, and idle models
  * are unloaded but for the one that was used last; HARD: that one, too. Pinned models stay, and so do all

@@ -279,6 +279,7 @@ static void on_drain_limit(void *arg) {
 
 void worker_drain(struct worker *worker, int64_t limit_ms, void (*on_drained)(void *arg), void *arg) {
     if (on_drained) {
+        worker->stops = true;
         worker->on_drained = on_drained;
         worker->on_drained_arg = arg;
     }
@@ -295,6 +296,22 @@ void worker_drain(struct worker *worker, int64_t limit_ms, void (*on_drained)(vo
     if (!worker->limit_reached && worker->phase == WORKER_PHASE_DRAINING)
         loop_timer_arm(&worker->drain_timer, limit_ms);
     check_drained(worker);
+}
+
+bool worker_resume(struct worker *worker) {
+    if (!worker_is_draining(worker))
+        return true;
+    if (worker->stops)
+        return false;
+    log_info("worker resumes", F_INT("jobs", worker->jobs.count));
+    worker->limit_reached = false;
+    loop_timer_disarm(&worker->drain_timer);
+    models_resume(worker->models);
+    /* Where it was before is not kept: advance finds out. */
+    enter(worker, worker->phase == WORKER_PHASE_STOPPED ? WORKER_PHASE_CONNECTING : WORKER_PHASE_LOADING);
+    worker_register(worker);
+    beat(worker);
+    return true;
 }
 
 /* Callbacks of the models. */

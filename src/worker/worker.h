@@ -40,6 +40,9 @@ void worker_start(struct worker *worker, void (*on_failed)(void *arg), void *arg
 /* `on_drained` is called once on the loop thread, when nothing runs any more and the deregistration is sent;
  * at the latest after `limit_ms`, when what still runs has been answered with WORKER_DRAINING. */
 void worker_drain(struct worker *worker, int64_t limit_ms, void (*on_drained)(void *arg), void *arg);
+/* Ends a drain that nobody is to be called back of: the worker registers, if it had said good-bye, and takes
+ * jobs again. false: it is about to stop for good, and goes on with that. */
+bool worker_resume(struct worker *worker);
 /* Stops at once (jobs under way get no answer), joins the threads, frees. The subscriptions live as long as
  * the transport: close it before the loop runs again. Takes NULL. */
 void worker_free(struct worker *worker);

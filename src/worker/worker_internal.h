@@ -40,6 +40,7 @@ struct worker {
     /* Life. */
     enum worker_phase phase;
     bool limit_reached; /* of the drain */
+    bool stops;         /* at the end of the drain, so it cannot resume */
     bool failed;        /* no model could be loaded, and nobody was told yet */
     struct loop_timer heartbeat;
     struct loop_timer drain_timer;

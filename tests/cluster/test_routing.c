@@ -234,23 +234,54 @@ static bool is_gone(void *arg) {
     return gone;
 }
 
-static void the_operator_drains_a_worker(void **state) {
+static bool is_back(void *arg) {
+    return !is_gone(arg);
+}
+
+/* What a POST to the worker's address is answered with. */
+static void check_told(struct cluster *cluster, const char *rest, int status, const char *expected) {
+    char path[64];
+    snprintf(path, sizeof(path), "/api/cluster/workers/%s", rest);
+    struct call call = cluster_call(cluster, "POST", path, NULL);
+    assert_int_equal(call.status, status);
+    assert_non_null(strstr(call.reply, expected));
+    call_release(&call);
+}
+
+static void the_operator_drains_a_worker_and_calls_it_back(void **state) {
     (void)state;
     struct cluster cluster;
     cluster_init(&cluster);
     cluster_start(&cluster, 2);
-    struct call drain = cluster_call(&cluster, "POST", "/api/cluster/workers/worker-1/drain", NULL);
-    struct call nobody = cluster_call(&cluster, "POST", "/api/cluster/workers/worker-9/drain", NULL);
-    struct call other = cluster_call(&cluster, "POST", "/api/cluster/workers/worker-1", NULL);
-    assert_int_equal(drain.status, 202);
-    assert_int_equal(nobody.status, 404);
-    assert_int_equal(other.status, 404);
+    check_told(&cluster, "worker-1/drain", 202, "{\"draining\":true}");
     cluster_run_until(&cluster, is_gone, &cluster, 5000);
+    int64_t sent = worker_number(&cluster, 0, "jobsSent");
     for (int i = 0; i < 10; i++)
         assert_int_equal(ask(&cluster, CHAT("hi", "")), 200);
-    call_release(&drain);
-    call_release(&nobody);
-    call_release(&other);
+    assert_int_equal(worker_number(&cluster, 0, "jobsSent"), sent);
+    check_told(&cluster, "worker-1/resume", 202, "{\"draining\":false}");
+    cluster_run_until(&cluster, is_back, &cluster, 5000);
+    for (int i = 0; i < 1000 && worker_number(&cluster, 0, "jobsSent") == sent; i++) /* it starts slowly */
+        assert_int_equal(ask(&cluster, CHAT("hi", "")), 200);
+    assert_true(worker_number(&cluster, 0, "jobsSent") > sent);
+    check_told(&cluster, "worker-1/resume", 202, "{\"draining\":false}"); /* it is as it should be */
+    cluster_stop(&cluster);
+}
+
+static void what_cannot_be_told_to_a_worker_is_refused(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster_start(&cluster, 1);
+    check_told(&cluster, "worker-9/drain", 404, "nobody listens as worker worker-9");
+    check_told(&cluster, "worker-9/resume", 404, "\"code\":\"WORKER_NOT_FOUND\"");
+    check_told(&cluster, "worker*/drain", 404, "cannot be the id of a worker");
+    check_told(&cluster, "worker-1", 404, "/api/cluster/workers/ID/resume");
+    check_told(&cluster, "worker-1/drains", 404, "\"code\":\"ROUTE_NOT_FOUND\"");
+    transport_memory_set_frozen(cluster.workers[0].transport, true);
+    check_told(&cluster, "worker-1/drain", 504, "has not answered within 500 ms");
+    transport_memory_set_frozen(cluster.workers[0].transport, false);
+    cluster_run_until(&cluster, is_gone, &cluster, 5000);
     cluster_stop(&cluster);
 }
 
@@ -323,7 +354,8 @@ int main(void) {
         cmocka_unit_test(the_last_worker_is_never_left_alone),
         cmocka_unit_test(the_operator_shuts_a_worker_out_and_lets_it_in_again),
         cmocka_unit_test(the_operator_shuts_a_model_of_a_worker_out),
-        cmocka_unit_test(the_operator_drains_a_worker),
+        cmocka_unit_test(the_operator_drains_a_worker_and_calls_it_back),
+        cmocka_unit_test(what_cannot_be_told_to_a_worker_is_refused),
         cmocka_unit_test(every_strategy_serves),
         cmocka_unit_test(an_expected_worker_that_is_not_there_is_missed),
         cmocka_unit_test(what_is_not_on_the_list_of_errors_is_not_retried),

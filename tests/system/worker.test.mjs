@@ -369,6 +369,12 @@ async function aDrainingWorkerLosesNothing(t) {
   const {events} = await later;
   const id = JSON.parse(events[0]).id;
   assert.equal((await cluster.record(id)).selectedWorker, 'worker-2');
+  const back = await cluster.send({method: 'POST', path: '/api/cluster/workers/worker-1/resume', body: {}});
+  assert.deepEqual([back.status, back.json], [202, {draining: false}]);
+  await until('it works again', limit(2000), async () => {
+    const {events} = await cluster.stream('[reply 10] again');
+    return (await cluster.record(JSON.parse(events[0]).id)).selectedWorker === 'worker-1';
+  });
   assert.equal((await cluster.get('/api/controller/metrics')).requests.failed, 0);
   await end(cluster);
 }

@@ -24,6 +24,7 @@ static void requests_come_back_and_others_are_refused(void **state) {
     } cases[] = {
         {WIRE_CONTROL_STATS, "{\"v\":1,\"op\":\"stats\"}"},
         {WIRE_CONTROL_DRAIN, "{\"v\":1,\"op\":\"drain\"}"},
+        {WIRE_CONTROL_RESUME, "{\"v\":1,\"op\":\"resume\"}"},
         {WIRE_CONTROL_QUEUE_STATS, "{\"v\":1,\"op\":\"getQueueStats\"}"},
         {WIRE_CONTROL_BATCH_STATS, "{\"v\":1,\"op\":\"getBatchStats\"}"},
         {WIRE_CONTROL_RESOURCE_STATS, "{\"v\":1,\"op\":\"getResourceStats\"}"},
@@ -64,7 +65,7 @@ static void an_unknown_request_is_told_what_there_is(void **state) {
     struct error error;
     assert_int_equal(wire_read_control(text, strlen(text), &op, &error), STATUS_PROTOCOL_ERROR);
     assert_string_equal(error.param, "op");
-    assert_string_equal(error.message, "op must be stats, drain, getWorkerStats, getQueueStats, "
+    assert_string_equal(error.message, "op must be stats, drain, resume, getWorkerStats, getQueueStats, "
                                        "getBatchStats or getResourceStats");
 }
 
@@ -160,9 +161,9 @@ static void before_the_first_step_a_batch_has_the_mean_size_0(void **state) {
                 "\"promptTokens\":0,\"generatedTokens\":0}");
 }
 
-static void stats_and_drain_are_answered_with_the_whole_info(void **state) {
+static void stats_drain_and_resume_are_answered_with_the_whole_info(void **state) {
     (void)state;
-    static const enum wire_control_op ops[] = {WIRE_CONTROL_STATS, WIRE_CONTROL_DRAIN};
+    static const enum wire_control_op ops[] = {WIRE_CONTROL_STATS, WIRE_CONTROL_DRAIN, WIRE_CONTROL_RESUME};
     struct worker_info info = busy_info(), back;
     for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
         struct buf text;
@@ -183,7 +184,7 @@ int main(void) {
         cmocka_unit_test(each_request_gets_its_part),
         cmocka_unit_test(a_queue_is_full_when_the_last_place_is_taken),
         cmocka_unit_test(before_the_first_step_a_batch_has_the_mean_size_0),
-        cmocka_unit_test(stats_and_drain_are_answered_with_the_whole_info),
+        cmocka_unit_test(stats_drain_and_resume_are_answered_with_the_whole_info),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,95 +3,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "harness.h"
-#include "kernel_tree.h"
-#include "worker/worker.h"
-
-static struct {
-    struct harness harness;
-    struct worker *worker;
-    struct kernel_tree tree;
-    const char *system_root;
-    int drained;
-    int failed;
-} w;
-
-static int setup(void **state) {
-    (void)state;
-    memset(&w, 0, sizeof w);
-    harness_init(&w.harness);
-    w.harness.config.discovery.heartbeat_interval_ms = 20;
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    gate_open();
-    worker_free(w.worker);
-    harness_release(&w.harness);
-    if (w.system_root)
-        kernel_tree_release(&w.tree);
-    return 0;
-}
-
-static void on_failed(void *arg) {
-    (void)arg;
-    w.failed++;
-}
-
-static void on_drained(void *arg) {
-    (void)arg;
-    w.drained++;
-}
-
-static void begin(void) {
-    const struct worker_env env = {
-        .config = &w.harness.config,
-        .id = "w1",
-        .loop = w.harness.loop,
-        .transport = w.harness.worker_link,
-        .engine_ops = &gate_ops,
-        .system_root = w.system_root,
-    };
-    struct error error;
-    w.worker = worker_new(&env, &error);
-    assert_non_null(w.worker);
-    worker_start(w.worker, on_failed, NULL);
-}
-
-static struct worker_info info_now(void) {
-    struct worker_info info;
-    worker_get_info(w.worker, &info);
-    return info;
-}
-
-static struct model_info model_now(size_t index) {
-    return info_now().models[index];
-}
-
-struct target {
-    size_t index;
-    enum model_state state;
-};
-
-static bool is_in_state(void *arg) {
-    const struct target *target = arg;
-    return model_now(target->index).state == target->state;
-}
-
-static void wait_state(size_t index, enum model_state state) {
-    struct target target = {index, state};
-    harness_wait(&w.harness, is_in_state, &target);
-}
+#include "worker_rig.h"
 
 /* Two models of which only one has room. */
 static void begin_with_room_for_one(void) {
@@ -103,44 +21,12 @@ static void begin_with_room_for_one(void) {
     assert_int_equal(model_now(1).state, MODEL_UNLOADED);
 }
 
-static void send_job(struct wire_job *job) {
-    struct buf body;
-    buf_init(&body, 0);
-    wire_write_job(&body, job);
-    assert_int_equal(transport_publish(w.harness.controller_link, "inference.w1", NULL, body.data, body.len),
-                     STATUS_OK);
-    buf_release(&body);
-    wire_job_release(job);
-}
-
-static struct wire_job job_for(int index, const char *model, const char *text) {
-    struct wire_job job = harness_job(index, text);
-    free(job.chat.model);
-    job.chat.model = strdup(model);
-    return job;
-}
-
-static void send_text(int index, const char *model, const char *text) {
-    struct wire_job job = job_for(index, model, text);
-    send_job(&job);
-}
-
 static bool is_accepted(void *arg) {
     return w.harness.seen[*(int *)arg].accepted > 0;
 }
 
 static void wait_accepted(int index) {
     harness_wait(&w.harness, is_accepted, &index);
-}
-
-static void check_text(int index, const char *model, const char *text) {
-    int32_t tokens;
-    struct wire_job job = job_for(index, model, text);
-    struct buf expected = harness_expected(&w.harness, &job, &tokens);
-    assert_int_equal(w.harness.seen[index].status, STATUS_OK);
-    assert_string_equal(w.harness.seen[index].text.data, expected.data);
-    buf_release(&expected);
-    wire_job_release(&job);
 }
 
 static void jobs_wait_accepted_for_a_model_that_is_being_loaded_and_run_then(void **state) {
@@ -329,12 +215,6 @@ static void an_idle_model_makes_room_for_one_that_is_asked_for(void **state) {
     assert_int_equal(info.load.queue.enqueued, 3);
 }
 
-static void use_memory(int percent) {
-    char text[96];
-    snprintf(text, sizeof text, "MemTotal: 102400 kB\nMemAvailable: %d kB\n", 1024 * (100 - percent));
-    kernel_tree_write(&w.tree, "/proc/meminfo", text);
-}
-
 /* The machine's memory counts, too, on which nothing else bounds the models. */
 static void a_model_is_loaded_only_while_memory_lasts(void **state) {
     (void)state;
@@ -379,6 +259,29 @@ static void a_busy_model_is_not_unloaded_and_the_other_one_waits_for_its_end(voi
     check_text(0, "fake", "[reply 20]");
     check_text(1, "other", "[reply 4]");
     assert_true(w.harness.seen[0].end_order < w.harness.seen[1].end_order);
+}
+
+static void a_model_that_is_always_busy_makes_way_and_comes_back(void **state) {
+    (void)state;
+    w.harness.config.worker.load_patience_ms = 50;
+    w.harness.config.worker.fake_step_us = 500;
+    begin_with_room_for_one();
+    int sent = 0;
+    send_text(sent++, "fake", "[reply 400]");
+    send_text(sent++, "fake", "[reply 9]");
+    send_text(sent++, "other", "[reply 9]");
+    for (int ended = 1; model_now(1).loads == 0; ended++) { /* one of it is always under way */
+        harness_wait_ends(&w.harness, ended);
+        send_text(sent++, "fake", "[reply 9]");
+    }
+    harness_wait_ends(&w.harness, sent);
+    check_text(0, "fake", "[reply 400]");
+    check_text(2, "other", "[reply 9]");
+    for (int i = 3; i < sent; i++)
+        check_text(i, "fake", "[reply 9]");
+    assert_int_equal(model_now(0).loads, 2);
+    assert_int_equal(model_now(0).unloads, 1);
+    assert_int_equal(w.failed, 0);
 }
 
 static void a_model_that_is_too_large_is_refused_with_numbers_and_not_tried(void **state) {
@@ -481,155 +384,7 @@ static void a_model_that_is_not_warm_in_time_is_left_for_who_asks_for_it(void **
     check_text(0, "fake", "hello");
 }
 
-/* A folder that is looked at often. */
-static char folder[] = "/tmp/mlx-models-XXXXXX";
-
-static const char *in_folder(const char *name) {
-    static char path[64];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
-
-static void write_file(const char *name, const char *content) {
-    char partial[64];
-    snprintf(partial, sizeof partial, "%s", in_folder("partial"));
-    FILE *file = fopen(partial, "w");
-    assert_non_null(file);
-    fputs(content, file);
-    assert_int_equal(fclose(file), 0);
-    assert_int_equal(rename(partial, in_folder(name)), 0);
-}
-
-static int setup_folder(void **state) {
-    setup(state);
-    memcpy(folder + sizeof folder - 7, "XXXXXX", 6);
-    assert_non_null(mkdtemp(folder));
-    w.harness.config.worker.model_scan_interval_ms = 5;
-    w.harness.config.worker.model_dirs.items[0] = strdup(folder);
-    w.harness.config.worker.model_dirs.count = 1;
-    return 0;
-}
-
-static int teardown_folder(void **state) {
-    teardown(state);
-    unlink(in_folder("new-Q8_0.gguf"));
-    unlink(in_folder("fake-Q8_0.gguf"));
-    return rmdir(folder);
-}
-
-static bool has_models(void *arg) {
-    return info_now().model_count == *(size_t *)arg;
-}
-
-static void wait_models(size_t count) {
-    harness_wait(&w.harness, has_models, &count);
-}
-
-static void a_new_file_is_served_and_with_the_file_the_model_goes(void **state) {
-    (void)state;
-    begin();
-    wait_state(0, MODEL_READY);
-    write_file("new-Q8_0.gguf", "a model");
-    wait_models(2);
-    assert_string_equal(model_now(1).name, "new");
-    assert_int_equal(model_now(1).state, MODEL_UNLOADED);
-    send_text(0, "new", "[reply 3]");
-    harness_wait_ends(&w.harness, 1);
-    check_text(0, "new", "[reply 3]");
-    assert_int_equal(gate_engines(), 2);
-    unlink(in_folder("new-Q8_0.gguf"));
-    wait_models(1);
-    assert_int_equal(gate_engines(), 1);
-    assert_string_equal(model_now(0).name, "fake");
-    assert_int_equal(info_now().load.queue.enqueued, 1);
-}
-
-static void a_new_file_whose_short_name_is_taken_is_known_by_its_long_one(void **state) {
-    (void)state;
-    begin();
-    write_file("fake-Q8_0.gguf", "a model");
-    wait_models(2);
-    assert_string_equal(model_now(1).name, "fake-Q8_0");
-}
-
-static bool is_refused(void *arg) {
-    int index = *(int *)arg;
-    if (w.harness.seen[index].ended == 0)
-        return false;
-    assert_int_equal(w.harness.seen[index].status, STATUS_MODEL_NOT_LOADED);
-    return true;
-}
-
-static bool takes_no_jobs(void *arg) {
-    (void)arg;
-    struct model_info model = model_now(1);
-    return model.state == MODEL_LOADING && !model.on_demand;
-}
-
-static void jobs_go_on_when_the_file_of_their_model_goes_and_no_others_come_in(void **state) {
-    (void)state;
-    begin();
-    wait_state(0, MODEL_READY);
-    write_file("new-Q8_0.gguf", "a model");
-    wait_models(2);
-    gate_close();
-    send_text(0, "new", "[reply 3]");
-    wait_state(1, MODEL_LOADING);
-    unlink(in_folder("new-Q8_0.gguf"));
-    harness_wait(&w.harness, takes_no_jobs, NULL);
-    send_text(1, "new", "[reply 3]");
-    int index = 1;
-    harness_wait(&w.harness, is_refused, &index);
-    gate_open();
-    harness_wait_ends(&w.harness, 2);
-    check_text(0, "new", "[reply 3]");
-    wait_models(1);
-}
-
-static bool is_loaded_again(void *arg) {
-    (void)arg;
-    struct model_info model = model_now(1);
-    return model.loads == 2 && model.state == MODEL_READY;
-}
-
-static void a_changed_file_is_loaded_again(void **state) {
-    (void)state;
-    begin();
-    write_file("new-Q8_0.gguf", "a model");
-    wait_models(2);
-    send_text(0, "new", "[reply 3]");
-    harness_wait_ends(&w.harness, 1);
-    write_file("new-Q8_0.gguf", "another model");
-    harness_wait(&w.harness, is_loaded_again, NULL);
-    assert_int_equal(model_now(1).unloads, 1);
-    assert_int_equal(info_now().model_count, 2);
-}
-
-#define TEST(f)           cmocka_unit_test_setup_teardown(f, setup, teardown)
-#define TEST_IN_FOLDER(f) cmocka_unit_test_setup_teardown(f, setup_folder, teardown_folder)
-
-static void a_model_that_is_always_busy_makes_way_and_comes_back(void **state) {
-    (void)state;
-    w.harness.config.worker.load_patience_ms = 50;
-    w.harness.config.worker.fake_step_us = 500;
-    begin_with_room_for_one();
-    int sent = 0;
-    send_text(sent++, "fake", "[reply 400]");
-    send_text(sent++, "fake", "[reply 9]");
-    send_text(sent++, "other", "[reply 9]");
-    for (int ended = 1; model_now(1).loads == 0; ended++) { /* one of it is always under way */
-        harness_wait_ends(&w.harness, ended);
-        send_text(sent++, "fake", "[reply 9]");
-    }
-    harness_wait_ends(&w.harness, sent);
-    check_text(0, "fake", "[reply 400]");
-    check_text(2, "other", "[reply 9]");
-    for (int i = 3; i < sent; i++)
-        check_text(i, "fake", "[reply 9]");
-    assert_int_equal(model_now(0).loads, 2);
-    assert_int_equal(model_now(0).unloads, 1);
-    assert_int_equal(w.failed, 0);
-}
+#define TEST(f) cmocka_unit_test_setup_teardown(f, worker_rig_setup, worker_rig_teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -650,10 +405,6 @@ int main(void) {
         TEST(without_pre_warming_a_worker_is_ready_and_loads_for_the_first_job),
         TEST(a_model_that_is_not_warm_in_time_is_left_for_who_asks_for_it),
         TEST(a_model_that_is_too_large_is_refused_with_numbers_and_not_tried),
-        TEST_IN_FOLDER(a_new_file_is_served_and_with_the_file_the_model_goes),
-        TEST_IN_FOLDER(a_new_file_whose_short_name_is_taken_is_known_by_its_long_one),
-        TEST_IN_FOLDER(jobs_go_on_when_the_file_of_their_model_goes_and_no_others_come_in),
-        TEST_IN_FOLDER(a_changed_file_is_loaded_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
