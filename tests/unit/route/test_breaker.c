@@ -2,96 +2,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <string.h>
 
 #include <cmocka.h>
 
-#include "route/breaker.h"
-
-static const struct breaker_config config = {.enabled = true,
-                                             .failure_threshold = 5,
-                                             .success_threshold = 2,
-                                             .timeout_ms = 30000,
-                                             .probe_lease_ms = 7000};
-
-/* A breaker with its clock and dice. */
-struct bench {
-    struct breaker breaker;
-    struct breaker_config config;
-    struct rng rng;
-    int64_t now_ms;
-};
-
-static struct bench new_bench(void) {
-    struct bench bench = {.config = config, .now_ms = 1000000};
-    rng_seed(&bench.rng, 11);
-    breaker_init(&bench.breaker, bench.now_ms);
-    return bench;
-}
-
-static struct breaker_ticket acquire(struct bench *bench) {
-    struct breaker_ticket ticket;
-    assert_true(breaker_acquire(&bench->breaker, &bench->config, false, bench->now_ms, &bench->rng, &ticket));
-    return ticket;
-}
-
-static bool can_acquire(const struct bench *bench, bool panic) {
-    struct bench copy = *bench;
-    struct breaker_ticket ticket;
-    return breaker_acquire(&copy.breaker, &copy.config, panic, copy.now_ms, &copy.rng, &ticket);
-}
-
-static struct breaker_ticket acquire_in_panic(struct bench *bench) {
-    struct breaker_ticket ticket;
-    assert_true(breaker_acquire(&bench->breaker, &bench->config, true, bench->now_ms, &bench->rng, &ticket));
-    return ticket;
-}
-
-static bool first_token(struct bench *bench, struct breaker_ticket *ticket) {
-    return breaker_first_token(&bench->breaker, &bench->config, ticket, bench->now_ms, &bench->rng);
-}
-
-static bool report(struct bench *bench, struct breaker_ticket *ticket, enum status status) {
-    return breaker_report(&bench->breaker, &bench->config, ticket, status, bench->now_ms, &bench->rng);
-}
-
-/* A whole job. */
-static void run(struct bench *bench, enum status status) {
-    struct breaker_ticket ticket = acquire(bench);
-    report(bench, &ticket, status);
-}
-
-static void run_broken_stream(struct bench *bench) {
-    struct breaker_ticket ticket = acquire(bench);
-    first_token(bench, &ticket);
-    report(bench, &ticket, STATUS_WORKER_TIMEOUT);
-}
-
-static bool tick(struct bench *bench) {
-    return breaker_tick(&bench->breaker, &bench->config, bench->now_ms, &bench->rng);
-}
-
-static void open(struct bench *bench) {
-    for (int64_t i = 0; i < config.failure_threshold; i++)
-        run(bench, STATUS_ENGINE_ERROR);
-    assert_int_equal(bench->breaker.state, BREAKER_OPEN);
-}
-
-static void wait_out(struct bench *bench) {
-    bench->now_ms += breaker_remaining_ms(&bench->breaker, bench->now_ms);
-}
-
-static void half_open(struct bench *bench) {
-    open(bench);
-    wait_out(bench);
-    assert_true(tick(bench));
-    assert_int_equal(bench->breaker.state, BREAKER_HALF_OPEN);
-}
-
-static enum breaker_answer peek(const struct bench *bench) {
-    return breaker_peek(&bench->breaker, bench->now_ms);
-}
+#include "breaker_bench.h"
 
 /* Tripping. */
 
@@ -632,70 +546,6 @@ static void jobs_beside_the_probe_of_a_restarted_worker_prove_it_too(void **stat
     assert_int_equal(bench.breaker.state, BREAKER_CLOSED);
 }
 
-/* The ejection cap. */
-
-static void panic_begins_above_half_and_never_spares_the_last(void **state) {
-    (void)state;
-    static const struct {
-        size_t ejected, live;
-        bool panic;
-    } rows[] = {{0, 0, false}, {0, 1, false}, {1, 1, true},  {1, 2, false}, {2, 2, true},
-                {1, 3, false}, {2, 3, true},  {2, 4, false}, {3, 4, true},  {50, 100, false}};
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        assert_int_equal(breaker_panic(rows[i].ejected, rows[i].live), rows[i].panic);
-}
-
-static void open_and_half_open_count_as_ejected(void **state) {
-    (void)state;
-    struct bench bench = new_bench();
-    assert_false(breaker_is_ejected(&bench.breaker));
-    half_open(&bench);
-    assert_true(breaker_is_ejected(&bench.breaker));
-    bench.breaker.state = BREAKER_OPEN;
-    assert_true(breaker_is_ejected(&bench.breaker));
-    breaker_force(&bench.breaker, BREAKER_FORCED_OPEN);
-    assert_false(breaker_is_ejected(&bench.breaker));
-}
-
-static void panic_uses_an_open_worker_with_one_job_at_a_time(void **state) {
-    (void)state;
-    struct bench bench = new_bench();
-    open(&bench);
-    assert_false(can_acquire(&bench, false));
-    struct breaker_ticket ticket = acquire_in_panic(&bench);
-    assert_true(ticket.probe);
-    assert_false(can_acquire(&bench, true));
-    report(&bench, &ticket, STATUS_OK);
-    assert_int_equal(bench.breaker.state, BREAKER_HALF_OPEN);
-}
-
-static void an_early_probe_that_fails_leaves_the_open_time_as_it_was(void **state) {
-    (void)state;
-    struct bench bench = new_bench();
-    open(&bench);
-    int64_t end_ms = bench.now_ms + breaker_remaining_ms(&bench.breaker, bench.now_ms);
-    for (int i = 0; i < 10; i++) {
-        bench.now_ms += 1000;
-        struct breaker_ticket ticket = acquire_in_panic(&bench);
-        assert_true(report(&bench, &ticket, i % 2 ? STATUS_ENGINE_ERROR : STATUS_CANCELLED));
-        assert_int_equal(bench.breaker.state, BREAKER_OPEN);
-        assert_int_equal(bench.now_ms + breaker_remaining_ms(&bench.breaker, bench.now_ms), end_ms);
-        assert_int_equal(bench.breaker.openings, 1);
-    }
-}
-
-static void a_probe_that_fails_after_the_open_time_reopens_even_if_it_began_early(void **state) {
-    (void)state;
-    struct bench bench = new_bench();
-    open(&bench);
-    bench.now_ms += breaker_remaining_ms(&bench.breaker, bench.now_ms) - 1;
-    struct breaker_ticket ticket = acquire_in_panic(&bench);
-    bench.now_ms++;
-    report(&bench, &ticket, STATUS_ENGINE_ERROR);
-    assert_int_equal(bench.breaker.openings, 2);
-    assert_int_equal(peek(&bench), BREAKER_WAIT);
-}
-
 /* The operator. */
 
 static void forced_open_refuses_even_in_panic(void **state) {
@@ -784,156 +634,6 @@ static void states_have_their_known_names(void **state) {
         assert_string_equal(breaker_state_name((enum breaker_state)i), names[i]);
 }
 
-/* Properties, over random lives: jobs that overlap, restarts, the operator, a clock that leaps and falls
- * back.
- */
-
-enum { JOBS = 12, STEPS = 400, SEEDS = 500 };
-
-static const int64_t leaps_ms[] = {0, 1, 50, 700, 3000, 7000, 20000, 65000, INT64_C(1) << 41, -5000};
-static const enum status ends[] = {STATUS_OK, STATUS_OK, STATUS_WORKER_TIMEOUT, STATUS_ENGINE_ERROR,
-                                   STATUS_CANCELLED};
-
-struct life {
-    struct bench bench;
-    struct rng dice;
-    struct breaker_ticket jobs[JOBS];
-};
-
-static size_t probes_under_way(const struct life *life) {
-    size_t count = 0;
-    for (size_t i = 0; i < JOBS; i++)
-        if (life->jobs[i].probe && !life->jobs[i].started &&
-            life->jobs[i].generation == life->bench.breaker.generation)
-            count++;
-    return count;
-}
-
-static void acquire_as_peeked(struct life *life, struct breaker_ticket *job) {
-    struct bench *bench = &life->bench;
-    bool panic = rng_below(&life->dice, 4) == 0;
-    struct breaker before = bench->breaker;
-    enum breaker_answer answer = peek(bench);
-    (void)breaker_share(&bench->breaker, bench->now_ms);
-    (void)breaker_remaining_ms(&bench->breaker, bench->now_ms);
-    assert_memory_equal(&before, &bench->breaker, sizeof(before));
-    bool granted = breaker_acquire(&bench->breaker, &bench->config, panic, bench->now_ms, &bench->rng, job);
-    if (breaker_may_use(answer, panic))
-        assert_true(granted);
-    assert_int_equal(granted, job->generation != 0);
-}
-
-/* What is late changes statistics only; `changed` tells of every change there is. */
-static void end_job(struct life *life, struct breaker_ticket *job, enum status status) {
-    struct bench *bench = &life->bench;
-    tick(bench);
-    struct breaker before = bench->breaker;
-    bool late = job->generation != before.generation;
-    bool changed = report(bench, job, status);
-    assert_int_equal(changed, before.generation != bench->breaker.generation);
-    if (!late)
-        return;
-    memcpy(bench->breaker.outcomes, before.outcomes, sizeof(before.outcomes));
-    bench->breaker.late = before.late;
-    bench->breaker.last_failure = before.last_failure;
-    bench->breaker.last_failure_ms = before.last_failure_ms;
-    assert_memory_equal(&before, &bench->breaker, sizeof(before));
-}
-
-static void live_a_step(struct life *life) {
-    struct bench *bench = &life->bench;
-    struct breaker_ticket *job = &life->jobs[rng_below(&life->dice, JOBS)];
-    switch (rng_below(&life->dice, 40)) {
-    case 0:
-        breaker_restart(&bench->breaker, &bench->config, bench->now_ms);
-        break;
-    case 1:
-        breaker_force(&bench->breaker,
-                      rng_below(&life->dice, 2) ? BREAKER_FORCED_OPEN : BREAKER_FORCED_CLOSED);
-        break;
-    case 2:
-    case 3:
-        breaker_reset(&bench->breaker, bench->now_ms);
-        break;
-    case 4:
-        tick(bench);
-        break;
-    case 5:
-        breaker_renew(&bench->breaker, job, 1 + (int64_t)rng_below(&life->dice, 30000), bench->now_ms);
-        break;
-    default:
-        if (!job->generation)
-            acquire_as_peeked(life, job);
-        else if (rng_below(&life->dice, 2))
-            first_token(bench, job);
-        else
-            end_job(life, job, ends[rng_below(&life->dice, sizeof(ends) / sizeof(ends[0]))]);
-    }
-    if (rng_below(&life->dice, 3) == 0)
-        bench->now_ms += leaps_ms[rng_below(&life->dice, sizeof(leaps_ms) / sizeof(leaps_ms[0]))];
-}
-
-static void whatever_happens_one_probe_at_most_and_late_results_change_nothing(void **state) {
-    (void)state;
-    size_t visits[BREAKER_FORCED_CLOSED + 1] = {0}, probes = 0;
-    for (uint64_t seed = 0; seed < SEEDS; seed++) {
-        struct life life = {.bench = new_bench()};
-        rng_seed(&life.dice, seed);
-        for (int step = 0; step < STEPS; step++) {
-            live_a_step(&life);
-            const struct breaker *breaker = &life.bench.breaker;
-            visits[breaker->state]++;
-            size_t under_way = probes_under_way(&life);
-            probes += under_way;
-            assert_true(under_way <= 1);
-            assert_int_equal(under_way, breaker->probe != 0);
-            assert_true(!breaker->probe || breaker->state == BREAKER_HALF_OPEN);
-            assert_in_range(breaker->openings, 0, 5);
-            assert_in_range(breaker->open_ms, 0, BREAKER_OPEN_MAX_MS);
-            assert_in_range(breaker_share(breaker, life.bench.now_ms), BREAKER_SHARE_MIN, 100);
-        }
-    }
-    assert_true(probes > 0);
-    for (size_t i = 0; i < sizeof(visits) / sizeof(visits[0]); i++)
-        assert_true(visits[i] > 1000);
-}
-
-static void a_well_worker_is_always_closed_again_in_the_end(void **state) {
-    (void)state;
-    for (uint64_t seed = 0; seed < SEEDS; seed++) {
-        struct life life = {.bench = new_bench()};
-        rng_seed(&life.dice, seed);
-        for (int step = 0; step < STEPS; step++)
-            live_a_step(&life);
-        struct bench *bench = &life.bench;
-        if (peek(bench) == BREAKER_FORBIDDEN || bench->breaker.state == BREAKER_FORCED_CLOSED)
-            continue;
-        memset(life.jobs, 0, sizeof(life.jobs)); /* whatever was under way is never heard of again */
-        for (int i = 0; i < 4 && bench->breaker.state != BREAKER_CLOSED; i++) {
-            bench->now_ms += BREAKER_OPEN_MAX_MS;
-            tick(bench);
-            struct breaker_ticket ticket;
-            if (breaker_acquire(&bench->breaker, &bench->config, false, bench->now_ms, &bench->rng, &ticket))
-                report(bench, &ticket, STATUS_OK);
-        }
-        assert_int_equal(bench->breaker.state, BREAKER_CLOSED);
-    }
-}
-
-static void extreme_times_do_no_harm(void **state) {
-    (void)state;
-    static const int64_t times[] = {INT64_MIN, INT64_MAX, 0, -1, INT64_MIN, INT64_MAX};
-    struct bench bench = new_bench();
-    for (size_t i = 0; i < 600; i++) {
-        bench.now_ms = times[i / 3 % 6];
-        struct breaker_ticket ticket;
-        if (breaker_acquire(&bench.breaker, &bench.config, true, bench.now_ms, &bench.rng, &ticket))
-            report(&bench, &ticket, i % 7 ? STATUS_ENGINE_ERROR : STATUS_OK);
-        assert_in_range(breaker_share(&bench.breaker, bench.now_ms), BREAKER_SHARE_MIN, 100);
-        assert_in_range(breaker_remaining_ms(&bench.breaker, bench.now_ms), 0, BREAKER_OPEN_MAX_MS);
-    }
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(opens_after_five_failures_in_a_row),
@@ -972,11 +672,6 @@ int main(void) {
         cmocka_unit_test(a_new_incarnation_starts_half_open_and_knows_no_old_jobs),
         cmocka_unit_test(a_restarted_worker_takes_more_than_its_probe_only_in_panic_and_until_it_fails),
         cmocka_unit_test(jobs_beside_the_probe_of_a_restarted_worker_prove_it_too),
-        cmocka_unit_test(panic_begins_above_half_and_never_spares_the_last),
-        cmocka_unit_test(open_and_half_open_count_as_ejected),
-        cmocka_unit_test(panic_uses_an_open_worker_with_one_job_at_a_time),
-        cmocka_unit_test(an_early_probe_that_fails_leaves_the_open_time_as_it_was),
-        cmocka_unit_test(a_probe_that_fails_after_the_open_time_reopens_even_if_it_began_early),
         cmocka_unit_test(forced_open_refuses_even_in_panic),
         cmocka_unit_test(forced_closed_lets_everything_through),
         cmocka_unit_test(a_forced_state_outlives_the_process_but_not_a_reset),
@@ -984,9 +679,6 @@ int main(void) {
         cmocka_unit_test(share_grows_from_a_tenth_to_all_in_ten_seconds),
         cmocka_unit_test(outcomes_and_the_last_failure_are_kept),
         cmocka_unit_test(states_have_their_known_names),
-        cmocka_unit_test(whatever_happens_one_probe_at_most_and_late_results_change_nothing),
-        cmocka_unit_test(a_well_worker_is_always_closed_again_in_the_end),
-        cmocka_unit_test(extreme_times_do_no_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
