@@ -88,6 +88,8 @@ int main(int argc, char **argv) {
     }
     /* Clients and pipes that go away are seen where they are written to. */
     signal(SIGPIPE, SIG_IGN);
+    /* A parent may have left it ignored; then nobody could say how a child ended. */
+    signal(SIGCHLD, SIG_DFL);
     const struct cli_command *command = find_command(argv[1]);
     if (!command)
         return refuse_command(argv[1]);

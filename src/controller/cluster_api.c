@@ -276,6 +276,9 @@ void cluster_api_worker(struct controller *controller, struct http_exchange *exc
 /* How the worker is, now that it was told. */
 static enum status read_phase(const struct query *query, const struct transport_message *message,
                               enum worker_phase *phase, struct error *error) {
+    if (!message && !transport_is_up(query->controller->transport))
+        return error_set(error, STATUS_NATS_ERROR, NULL, "worker %s cannot be told: no link to NATS",
+                         query->about);
     if (!message)
         return error_set(error, STATUS_WORKER_TIMEOUT, NULL,
                          "worker %s has not answered within %d ms; it follows when it hears of it",
@@ -346,8 +349,6 @@ void cluster_api_tell(struct controller *controller, struct http_exchange *excha
                   "a worker takes POST /api/cluster/workers/ID/drain and /api/cluster/workers/ID/resume");
     else if (!wire_is_token(id, WORKER_ID_MAX) || verb - rest > WORKER_ID_MAX)
         error_set(&error, STATUS_WORKER_NOT_FOUND, NULL, "\"%s\" cannot be the id of a worker", id);
-    else if (!transport_is_up(controller->transport))
-        error_set(&error, STATUS_NATS_ERROR, NULL, "worker %s cannot be told: no link to NATS", id);
     else {
         tell_worker(controller, exchange, id, drain ? WIRE_CONTROL_DRAIN : WIRE_CONTROL_RESUME);
         return;

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "controller/breakers.h"
+#include "controller/peers.h"
 #include "controller/room.h"
 
 enum {
@@ -83,6 +84,7 @@ static enum status send_job(struct probe *probe, char *model) {
     job.chat.priority = CHAT_PRIORITY_LOW;
     memcpy(job.request_id, probe->id, sizeof(job.request_id));
     memcpy(job.controller_id, controller->id, sizeof(job.controller_id));
+    memcpy(job.incarnation, controller->peers->incarnation, sizeof(job.incarnation));
     char subject[WIRE_SUBJECT_MAX], reply[WIRE_SUBJECT_MAX];
     wire_subject_job(subject, probe->lease.worker_id);
     wire_subject_job_reply(reply, controller->id, probe->id, job.attempt);

@@ -310,6 +310,7 @@ enum request_event request_act_send(struct request *request) {
                            .chat = request->chat};
     memcpy(job.request_id, request->id, sizeof(job.request_id));
     memcpy(job.controller_id, controller->id, sizeof(job.controller_id));
+    memcpy(job.incarnation, controller->peers->incarnation, sizeof(job.incarnation));
     begin_reply(request, &job);
     char subject[WIRE_SUBJECT_MAX], reply[WIRE_SUBJECT_MAX];
     wire_subject_job(subject, request->lease.worker_id);

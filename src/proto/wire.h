@@ -90,9 +90,10 @@ bool wire_is_token(const char *text, size_t max);
 struct wire_job {
     char request_id[WIRE_REQUEST_ID_MAX + 1];
     char controller_id[WIRE_CONTROLLER_ID_MAX + 1];
-    uint32_t attempt;     /* 1.. */
-    int64_t remaining_ms; /* until the request's deadline, > 0 */
-    int64_t now_s;        /* wall clock of the request, seconds since 1970: what a chat template may print */
+    char incarnation[INCARNATION_CHARS + 1]; /* the controller's; empty: not told */
+    uint32_t attempt;                        /* 1.. */
+    int64_t remaining_ms;                    /* until the request's deadline, > 0 */
+    int64_t now_s; /* wall clock of the request, seconds since 1970: what a chat template may print */
     struct chat_request chat;
     /* The tokens of the reply that another attempt has delivered, ids in the model's vocabulary, each >= 0:
      * the worker goes on behind them. Owned by a job that was read, else the writer's; NULL for none. */

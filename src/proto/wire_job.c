@@ -1,6 +1,7 @@
 /* Jobs and cancels.
  *
- *   job {"v":1,"request":"chatcmpl-x","controller":"c1","attempt":1,"remaining_ms":30000,"now_s":1700000000,
+ *   job
+ * {"v":1,"request":"chatcmpl-x","controller":"c1","incarnation":"k3","attempt":1,"remaining_ms":30000,"now_s":1700000000,
  *            "chat":{"model":"m","messages":[...],"temperature":1,"top_p":1,"min_p":0,"top_k":0,
  *                    "presence_penalty":0,"frequency_penalty":0,"seed":"7","max_tokens":0,"stop":["..."],
  *                    "priority":1,"stream":true,"session_id":"..."},
@@ -66,6 +67,8 @@ void wire_write_job(struct buf *out, const struct wire_job *job) {
     json_append_int(out, "{\"v\":", WIRE_VERSION);
     json_append_str(out, ",\"request\":", job->request_id);
     json_append_str(out, ",\"controller\":", job->controller_id);
+    if (job->incarnation[0])
+        json_append_str(out, ",\"incarnation\":", job->incarnation);
     json_append_int(out, ",\"attempt\":", job->attempt);
     json_append_int(out, ",\"remaining_ms\":", job->remaining_ms);
     json_append_int(out, ",\"now_s\":", job->now_s);
@@ -216,6 +219,9 @@ static bool take_job(const json_t *root, struct wire_job *job, struct error *err
         !wire_take_int(root, "attempt", 1, UINT32_MAX, &attempt, error))
         return false;
     job->attempt = (uint32_t)attempt;
+    if (json_object_get(root, "incarnation") &&
+        !wire_take_id(root, "incarnation", job->incarnation, sizeof(job->incarnation), error))
+        return false;
     return wire_take_int(root, "remaining_ms", 1, INT64_MAX, &job->remaining_ms, error) &&
            wire_take_int(root, "now_s", 0, INT64_MAX, &job->now_s, error) &&
            take_chat(json_object_get(root, "chat"), &job->chat, error) && take_generated(root, job, error);

@@ -158,7 +158,8 @@ static void on_controller(const struct transport_message *message, void *arg) {
     if (wire_read_controller(message->data, message->len, &controller, &error) != STATUS_OK)
         count_invalid(worker, message, &error);
     else if (watch_heartbeat(&worker->watch, &controller, clock_ms()))
-        worker_drop_orphans(worker, controller.id);
+        worker_drop_orphans(worker, controller.id,
+                            controller.state == WIRE_CONTROLLER_LEFT ? NULL : controller.incarnation);
 }
 
 static enum status subscribe(struct worker *worker, const char *subject, transport_fn *fn,

@@ -155,7 +155,8 @@ static bool wait_for(struct child *child, const struct model_check *check, int *
         if (status != STATUS_OK)
             kill(child->pid, SIGKILL);
     }
-    waitpid(child->pid, how, 0);
+    if (waitpid(child->pid, how, 0) != child->pid && status == STATUS_OK)
+        status = fail(error, "how its child process ended", errno);
     return status == STATUS_OK;
 }
 

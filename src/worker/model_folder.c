@@ -20,15 +20,21 @@ static bool has_model_name(const char *name) {
     return !gguf_is_part(name, &part, &parts) || part == 0;
 }
 
-/* A file, and one that lies in the folder even when its name there is a link. */
-static bool is_inside(const char *real_folder, const char *path) {
+enum place { INSIDE, ELSEWHERE, UNKNOWN };
+
+/* INSIDE: a file, and one that lies in the folder even when its name there is a link. A file system that does
+ * not answer now says nothing. */
+static enum place find_place(const char *real_folder, const char *path) {
     struct stat file;
     char *real = realpath(path, NULL);
     size_t len = strlen(real_folder);
-    bool inside = real && strncmp(real, real_folder, len) == 0 && (real[len] == '/' || len == 1) &&
-                  stat(real, &file) == 0 && S_ISREG(file.st_mode);
+    enum place place = ELSEWHERE;
+    if (!real || stat(real, &file) != 0)
+        place = errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? ELSEWHERE : UNKNOWN;
+    else if (strncmp(real, real_folder, len) == 0 && (real[len] == '/' || len == 1) && S_ISREG(file.st_mode))
+        place = INSIDE;
     free(real);
-    return inside;
+    return place;
 }
 
 static enum status add(struct model_folder *out, const char *folder, const char *real_folder,
@@ -37,9 +43,11 @@ static enum status add(struct model_folder *out, const char *folder, const char 
     size_t len = strlen(folder);
     const char *slash = len > 0 && folder[len - 1] == '/' ? "" : "/";
     int wrote = snprintf(path, sizeof path, "%s%s%s", folder, slash, name);
-    if (wrote < 0 || (size_t)wrote >= sizeof path || !is_inside(real_folder, path)) {
-        log_warn("left out: no file, or a link that leads out of the folder", F_STR("folder", folder),
-                 F_STR("name", name));
+    bool fits = wrote >= 0 && (size_t)wrote < sizeof path;
+    enum place place = fits ? find_place(real_folder, path) : ELSEWHERE;
+    if (place != INSIDE) {
+        out->left_out += place == ELSEWHERE;
+        out->unsure |= place == UNKNOWN;
         return STATUS_OK;
     }
     if (out->count == MODEL_FOLDER_MAX)
@@ -69,10 +77,11 @@ enum status model_folder_list(const char *folder, struct model_folder *out, stru
     }
     enum status status = STATUS_OK;
     struct dirent *entry;
-    while (status == STATUS_OK && (entry = readdir(dir))) {
+    while (errno = 0, status == STATUS_OK && (entry = readdir(dir))) {
         if (has_model_name(entry->d_name))
             status = add(out, folder, real_folder, entry->d_name, error);
     }
+    out->unsure |= status == STATUS_OK && errno != 0;
     closedir(dir);
     free(real_folder);
     qsort(out->paths, out->count, sizeof out->paths[0], compare);
@@ -81,6 +90,9 @@ enum status model_folder_list(const char *folder, struct model_folder *out, stru
 
 enum status model_folder_read(const char *folder, struct model_folder *out, struct error *error) {
     enum status status = model_folder_list(folder, out, error);
+    if (out->left_out > 0)
+        log_warn("left out: no files, or links that lead out of the folder", F_STR("folder", folder),
+                 F_INT("count", out->left_out));
     if (status == STATUS_OK && out->count == 0)
         status = error_set(error, STATUS_CONFIG_INVALID, NULL,
                            "%.200s: there is no model (*.gguf) in this folder", folder);

@@ -2,6 +2,7 @@
  * takes `next` over when the thread has said that it is done, and writes only before the next look. */
 #include "worker/model_scan.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -89,12 +90,14 @@ static void read_header(const struct config *config, struct model_file *file) {
                  F_STR("reason", error.message));
 }
 
-/* false: no memory. */
+/* false: it could not be looked at, or there is no memory. */
 static bool add(struct model_scan *scan, const char *path) {
     struct model_file file = {.path = NULL};
     const struct model_file *before = find(&scan->files, path);
-    if (find(&scan->next, path) || !model_stamp_read(path, &file.stamp))
-        return true; /* it is in two of the folders, or has just gone */
+    if (find(&scan->next, path)) /* it is in two of the folders */
+        return true;
+    if (!model_stamp_read(path, &file.stamp))
+        return errno == ENOENT || errno == ENOTDIR; /* it has just gone */
     bool same = before && model_stamp_is_same(&before->stamp, &file.stamp);
     if (same && before->settled)
         file = *before;
@@ -114,6 +117,9 @@ static bool look_into(struct model_scan *scan, const char *path) {
     bool all = model_folder_list(path, &folder, &error) == STATUS_OK;
     if (!all)
         log_warn("a folder of models cannot be read", F_STR("reason", error.message));
+    else if (folder.unsure)
+        log_warn("not all of a folder of models could be looked at", F_STR("folder", path));
+    all = all && !folder.unsure;
     for (size_t i = 0; i < folder.count; i++)
         all = add(scan, folder.paths[i]) && all;
     model_folder_release(&folder);

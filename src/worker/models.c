@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "worker/models_internal.h"
 
+enum { MEMORY_LOOK_MS = 1000 }; /* how often a load that waits for memory is tried */
+
 /* Jobs that wait. */
 
 /* The job is out of the line; what `error` says is its answer. */
@@ -36,6 +38,8 @@ void models_arm_timer(struct models *models) {
     int64_t now_ms = clock_ms(), late_ms = model_table_late_ms(&models->table);
     int64_t earliest_ms = model_table_patience_ms(&models->table, now_ms);
     earliest_ms = late_ms < earliest_ms ? late_ms : earliest_ms;
+    if (models->needs_memory && now_ms + MEMORY_LOOK_MS < earliest_ms)
+        earliest_ms = now_ms + MEMORY_LOOK_MS;
     for (size_t i = 0; i < models->table.count; i++) {
         int64_t deadline_ms = load_line_deadline_ms(&models->list[i]->line);
         earliest_ms = deadline_ms < earliest_ms ? deadline_ms : earliest_ms;
@@ -208,10 +212,8 @@ void models_drain(struct models *models) {
 }
 
 void models_resume(struct models *models) {
-    models->draining = false;
+    models->draining = false; /* the next scan finds what came meanwhile */
     loop_defer_ask(&models->settle);
-    if (models->scan)
-        models_take_scan(models); /* what came meanwhile */
 }
 
 /* Jobs. */

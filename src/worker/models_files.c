@@ -88,7 +88,8 @@ static void renew(struct models *models, struct model *model) {
     model->stamp = file->stamp;
     model->facts = file->facts;
     model_table_renew(&models->table, model->index, file->facts.memory_bytes);
-    model_entry_of(model)->warm |= model->reload;
+    model_entry_of(model)->warm |= model->reload || !models->table.config.on_demand; /* as in add_file */
+    model_pin_if_named(model);
     model->reload = false;
 }
 

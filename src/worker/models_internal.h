@@ -37,6 +37,7 @@ struct models {
     uint64_t progress;       /* counts up when all that have jobs in slots have computed something */
     enum resource_level pressure;
     bool draining;
+    bool needs_memory; /* a load waits until less is used, which need not change the level */
 };
 
 static inline struct model_entry *model_entry_of(struct model *model) {

@@ -172,7 +172,7 @@ static void refuse_load(struct model *model, int64_t room) {
 
 /* models_memory_mb may allow more than there is: for who asks for the model, idle ones make way. What comes
  * counts whole, though a part of it may be there already. What nobody could make it load later is loaded as
- * soon as the hard limit is not reached. false: it must wait, for one that comes or goes or for the level. */
+ * soon as the hard limit is not reached. false: it must wait, for one that comes or goes or for less use. */
 static bool load_if_memory_lasts(struct model *model) {
     struct models *models = model->models;
     struct model_table *table = &models->table;
@@ -182,6 +182,7 @@ static bool load_if_memory_lasts(struct model *model) {
         load(model);
         return true;
     }
+    models->needs_memory = !table->config.on_demand;
     if (!table->config.on_demand || coming > 0 || model_table_is_unloading(table))
         return false;
     size_t spare = model_entry_of(model)->jobs > 0 ? model_table_find_spare(table, false) : table->count;
@@ -238,6 +239,7 @@ void models_settle(void *arg) {
             free_runner(models->list[i]);
     }
     bool was_warm = models_are_warm(models);
+    models->needs_memory = false;
     bool changed = !models->draining && models_follow_files(models);
     changed = (!models->draining && relieve(models)) || changed;
     for (bool more = !models->draining; more;) {

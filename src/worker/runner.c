@@ -410,6 +410,8 @@ void runner_free(struct runner *runner) {
         pthread_join(runner->engine_thread, NULL);
     else if (runner->prompt_runs)
         pthread_join(runner->prompt_thread, NULL);
+    /* on_done may ask to stop: there is nobody left to wake. */
+    runner->prompt_runs = runner->engine_runs = false;
     if (runner->watch)
         loop_unwatch(runner->watch);
     return_jobs(runner, runner->submitted);

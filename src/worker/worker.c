@@ -147,6 +147,16 @@ static bool is_ready(const struct worker *worker) {
     return has_model_in(worker, MODEL_READY) || (worker->warm && !all_failed(worker));
 }
 
+/* It can do nothing and will not: told once a tick is over. */
+static void note_failed(struct worker *worker) {
+    bool failed = worker->warm && !worker_is_draining(worker) && all_failed(worker);
+    worker->failed = failed && !models_may_come(worker->models);
+    if (worker->failed)
+        loop_defer_ask(&worker->tell);
+    else if (failed)
+        log_warn("no model could be loaded; the worker waits for others to come into its folders");
+}
+
 /* From start to drain: as far as it has come. */
 static void advance(struct worker *worker) {
     if (worker->phase == WORKER_PHASE_INITIALIZING || worker_is_draining(worker))
@@ -169,12 +179,17 @@ void worker_register(struct worker *worker) {
     models_tell_prefixes(worker->models);
 }
 
-void worker_drop_orphans(struct worker *worker, const char *controller_id) {
+static bool is_orphan(const struct job *job, const char *controller_id, const char *but) {
+    return strcmp(job->wire.controller_id, controller_id) == 0 &&
+           (!but || strcmp(job->wire.incarnation, but) != 0);
+}
+
+void worker_drop_orphans(struct worker *worker, const char *controller_id, const char *but) {
     size_t cursor = 0, orphans = 0;
     void *value;
     while (map_next(&worker->jobs, &cursor, NULL, &value)) {
         struct job *job = value;
-        if (strcmp(job->wire.controller_id, controller_id) != 0)
+        if (!is_orphan(job, controller_id, but))
             continue;
         models_cancel(worker->models, job);
         orphans++;
@@ -193,7 +208,7 @@ static void drop_jobs_of_the_silent(struct worker *worker) {
         watch_restart(&worker->watch, now_ms);
     worker->looked_ms = now_ms;
     while (watch_take_silent(&worker->watch, timeout_ms, now_ms, id))
-        worker_drop_orphans(worker, id);
+        worker_drop_orphans(worker, id, NULL);
 }
 
 static void beat(void *arg) {
@@ -287,13 +302,15 @@ void worker_drain(struct worker *worker, int64_t limit_ms, void (*on_drained)(vo
         loop_defer_ask(&worker->tell);
         return;
     }
-    if (worker->phase != WORKER_PHASE_DRAINING) {
+    bool begins = worker->phase != WORKER_PHASE_DRAINING;
+    if (begins) {
         enter(worker, WORKER_PHASE_DRAINING);
         log_info("worker drains", F_INT("jobs", worker->jobs.count), F_INT("limit_ms", limit_ms));
         beat(worker);
         models_drain(worker->models);
     }
-    if (!worker->limit_reached && worker->phase == WORKER_PHASE_DRAINING)
+    /* A drain from afar does not put off the end of one that is under way. */
+    if (!worker->limit_reached && worker->phase == WORKER_PHASE_DRAINING && (begins || on_drained))
         loop_timer_arm(&worker->drain_timer, limit_ms);
     check_drained(worker);
 }
@@ -310,6 +327,7 @@ bool worker_resume(struct worker *worker) {
     /* Where it was before is not kept: advance finds out. */
     enter(worker, worker->phase == WORKER_PHASE_STOPPED ? WORKER_PHASE_CONNECTING : WORKER_PHASE_LOADING);
     worker_register(worker);
+    note_failed(worker);
     beat(worker);
     return true;
 }
@@ -353,12 +371,7 @@ static void on_models_change(void *arg) {
     struct worker *worker = arg;
     if (!worker->warm && models_are_warm(worker->models)) {
         worker->warm = true;
-        bool failed = !worker_is_draining(worker) && all_failed(worker);
-        worker->failed = failed && !models_may_come(worker->models);
-        if (worker->failed)
-            loop_defer_ask(&worker->tell);
-        else if (failed)
-            log_warn("no model could be loaded; the worker waits for others to come into its folders");
+        note_failed(worker);
     }
     beat(worker);
 }

@@ -57,6 +57,7 @@ MUST_USE enum status worker_subscribe(struct worker *worker, struct error *error
 /* worker.c */
 bool worker_is_draining(const struct worker *worker); /* or has stopped */
 void worker_register(struct worker *worker);
-/* The controller is gone: nobody waits for its jobs. */
-void worker_drop_orphans(struct worker *worker, const char *controller_id);
+/* The controller is gone: nobody waits for its jobs, but for those of the process that took its place, which
+ * may have come before its first word (`but`; NULL: there is none). */
+void worker_drop_orphans(struct worker *worker, const char *controller_id, const char *but);
 void worker_take_back(struct worker *worker, struct job *job); /* it is over */

@@ -351,6 +351,30 @@ static void jobs_of_a_controller_that_died_end_and_those_of_the_other_go_on(void
     cluster_stop(&cluster);
 }
 
+static void a_request_to_a_controller_that_started_anew_is_not_lost(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_init(&cluster);
+    cluster.config.worker.fake_step_us = 5000;
+    start(&cluster, 1);
+    int64_t end_ms = clock_ms() + 1000;
+    while (clock_ms() < end_ms)
+        loop_run_once(cluster.loop, 5); /* the worker has heard other-1 */
+    transport_memory_set_link(cluster.workers[0].transport, false);
+    cluster_kill_controller(&cluster, 0);
+    cluster_start_controller(&cluster, 0);
+    struct call call = {.port = cluster.others[0].port};
+    call_begin(&call, &cluster, "POST", "/v1/chat/completions", CHAT("[reply 400]", ""));
+    end_ms = clock_ms() + 30;
+    while (clock_ms() < end_ms)
+        loop_run_once(cluster.loop, 5);
+    transport_memory_set_link(cluster.workers[0].transport, true);
+    call_finish(&call, 1);
+    assert_int_equal(call.status, 200);
+    call_release(&call);
+    cluster_stop(&cluster);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(controllers_see_each_other_come_and_go),
@@ -364,6 +388,7 @@ int main(void) {
         cmocka_unit_test(the_record_of_a_request_is_found_through_every_controller),
         cmocka_unit_test(a_controller_that_does_not_answer_is_not_waited_for_long),
         cmocka_unit_test(jobs_of_a_controller_that_died_end_and_those_of_the_other_go_on),
+        cmocka_unit_test(a_request_to_a_controller_that_started_anew_is_not_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -89,6 +89,8 @@ static void random_job(struct rng *rng, struct wire_job *job) {
                              .now_s = (int64_t)(rng_next(rng) >> (1 + rng_below(rng, 62)))};
     rng_id(job->request_id, 1 + rng_below(rng, WIRE_REQUEST_ID_MAX));
     rng_id(job->controller_id, 1 + rng_below(rng, WIRE_CONTROLLER_ID_MAX));
+    if (rng_below(rng, 2))
+        rng_id(job->incarnation, INCARNATION_CHARS);
     random_chat(rng, &job->chat);
     job->generated_count = (size_t)rng_below(rng, 2) * (size_t)rng_below(rng, 200);
     job->generated = job->generated_count > 0 ? calloc(job->generated_count, sizeof(int32_t)) : NULL;
@@ -129,6 +131,7 @@ static void a_job_comes_back_as_it_was(void **state) {
         assert_int_equal(wire_read_job(text.data, text.len, &back, &error), STATUS_OK);
         assert_string_equal(back.request_id, job.request_id);
         assert_string_equal(back.controller_id, job.controller_id);
+        assert_string_equal(back.incarnation, job.incarnation);
         assert_int_equal(back.attempt, job.attempt);
         assert_true(back.remaining_ms == job.remaining_ms && back.now_s == job.now_s);
         assert_same_chat(&back.chat, &job.chat);
@@ -278,6 +281,7 @@ static void members_that_are_wrong_are_named(void **state) {
         {"\"request\":\"r\"", "\"request\":\"" X129 "\"", "request"},
         {"\"request\":\"r\"", "\"request\":1", "request"},
         {"\"controller\":\"c\"", "\"controller\":\">\"", "controller"},
+        {"\"attempt\":1", "\"incarnation\":\"\",\"attempt\":1", "incarnation"},
         {"\"attempt\":1", "\"attempt\":0", "attempt"},
         {"\"attempt\":1", "\"attempt\":4294967296", "attempt"},
         {"\"attempt\":1", "\"attempt\":1.5", "attempt"},

@@ -2,6 +2,7 @@
 #include "worker/model_check.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -134,6 +135,15 @@ static void a_program_that_is_not_there_passes_nothing(void **state) {
     assert_non_null(strstr(t.error.message, "No such file"));
 }
 
+/* Nobody can say how such a child ended. */
+static void a_child_whose_end_cannot_be_known_passes_nothing(void **state) {
+    (void)state;
+    signal(SIGCHLD, SIG_IGN);
+    enum status status = check_with("sleep 0.2; kill -SEGV $$", MODEL, NULL);
+    signal(SIGCHLD, SIG_DFL);
+    assert_int_equal(status, STATUS_MODEL_LOAD_FAILED);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -148,6 +158,7 @@ int main(void) {
         TEST(a_broken_header_is_refused_without_a_child),
         TEST(with_header_the_child_is_left_out),
         TEST(a_program_that_is_not_there_passes_nothing),
+        TEST(a_child_whose_end_cannot_be_known_passes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -384,6 +384,22 @@ static void a_model_that_is_not_warm_in_time_is_left_for_who_asks_for_it(void **
     check_text(0, "fake", "hello");
 }
 
+static void a_worker_may_end_while_a_busy_model_makes_way(void **state) {
+    (void)state;
+    w.harness.config.worker.load_patience_ms = 20;
+    begin_with_room_for_one();
+    gate_close();
+    send_text(0, "fake", "[reply 20]");
+    harness_wait_starts(&w.harness, 1);
+    send_text(1, "other", "[reply 4]");
+    wait_state(0, MODEL_UNLOADING);
+    worker_drain(w.worker, 1, on_drained, NULL);
+    wait_count(&w.drained, 1);
+    gate_open(); /* the step, longer than the drain, ends in here */
+    worker_free(w.worker);
+    w.worker = NULL;
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, worker_rig_setup, worker_rig_teardown)
 
 int main(void) {
@@ -405,6 +421,7 @@ int main(void) {
         TEST(without_pre_warming_a_worker_is_ready_and_loads_for_the_first_job),
         TEST(a_model_that_is_not_warm_in_time_is_left_for_who_asks_for_it),
         TEST(a_model_that_is_too_large_is_refused_with_numbers_and_not_tried),
+        TEST(a_worker_may_end_while_a_busy_model_makes_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -272,6 +273,69 @@ static void a_worker_goes_through_its_phases_and_can_live_again_as_another_incar
     }
 }
 
+static void say_controller(const char *incarnation) {
+    struct wire_controller controller = {.id = "c0", .state = WIRE_CONTROLLER_READY};
+    snprintf(controller.incarnation, sizeof controller.incarnation, "%s", incarnation);
+    struct buf body;
+    buf_init(&body, 0);
+    wire_write_controller(&body, &controller);
+    send_to_worker(WIRE_SUBJECT_CONTROLLER_HEARTBEAT, NULL, body.data, body.len);
+    buf_release(&body);
+}
+
+static void send_job_of(int index, const char *incarnation) {
+    struct wire_job job = harness_job(index, "[reply 5]");
+    snprintf(job.incarnation, sizeof job.incarnation, "%s", incarnation);
+    send_job(&job);
+}
+
+/* Jobs may come before the first word. */
+static void of_a_controller_that_started_anew_only_the_old_jobs_end(void **state) {
+    (void)state;
+    begin_ready();
+    say_controller("old");
+    gate_close();
+    send_job_of(0, "old");
+    send_job_of(1, "new");
+    send_job_of(2, "");
+    harness_wait_starts(&w.harness, 3);
+    say_controller("new");
+    harness_settle(&w.harness);
+    gate_open();
+    harness_wait_ends(&w.harness, 3);
+    assert_int_equal(w.harness.seen[0].status, STATUS_CANCELLED);
+    assert_int_equal(w.harness.seen[1].status, STATUS_OK);
+    assert_int_equal(w.harness.seen[2].status, STATUS_CANCELLED);
+    assert_int_equal(info_now().load.jobs_orphaned, 2);
+}
+
+static void a_drain_from_afar_does_not_put_off_the_end(void **state) {
+    (void)state;
+    begin_ready();
+    gate_close();
+    send_text(0, "fake", "[reply 5]");
+    harness_wait_starts(&w.harness, 1);
+    worker_drain(w.worker, 100, on_drained, NULL);
+    send_control(WIRE_CONTROL_DRAIN); /* with its own limit of 30 s */
+    wait_count(&w.drained, 1);
+}
+
+static void a_worker_whose_models_failed_during_a_drain_says_so_when_it_resumes(void **state) {
+    (void)state;
+    gate_fail_loads("fake");
+    gate_close();
+    begin();
+    wait_state(0, MODEL_LOADING);
+    gate_wait_arrival();
+    send_control(WIRE_CONTROL_DRAIN);
+    wait_count(&w.replies, 1);
+    gate_open();
+    wait_state(0, MODEL_FAILED);
+    assert_int_equal(w.failed, 0);
+    send_control(WIRE_CONTROL_RESUME);
+    wait_count(&w.failed, 1);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, worker_rig_setup, worker_rig_teardown)
 
 int main(void) {
@@ -290,6 +354,9 @@ int main(void) {
         TEST(one_model_that_loads_is_enough),
         TEST(no_model_at_all_is_a_failure),
         TEST(a_worker_goes_through_its_phases_and_can_live_again_as_another_incarnation),
+        TEST(of_a_controller_that_started_anew_only_the_old_jobs_end),
+        TEST(a_drain_from_afar_does_not_put_off_the_end),
+        TEST(a_worker_whose_models_failed_during_a_drain_says_so_when_it_resumes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

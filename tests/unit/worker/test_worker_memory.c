@@ -96,6 +96,23 @@ static void a_change_of_level_is_told_without_waiting_for_the_next_heartbeat(voi
     assert_int_equal(w.heartbeats, before + 1);
 }
 
+/* Memory is read when the load is decided, the level only every check_interval_ms. */
+static void a_model_is_loaded_though_memory_was_short_for_a_moment(void **state) {
+    (void)state;
+    kernel_tree_init(&w.tree);
+    w.system_root = w.tree.root;
+    w.harness.config.worker.load_on_demand = false;
+    w.harness.config.worker.limits.check_interval_ms = 60000;
+    use_memory(50);
+    new_worker();
+    use_memory(95);
+    start_worker();
+    loop_run_once(w.harness.loop, 0);
+    assert_int_equal(model_now(0).state, MODEL_WAITING);
+    use_memory(50);
+    wait_state(0, MODEL_READY);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, worker_rig_setup, worker_rig_teardown)
 
 int main(void) {
@@ -104,6 +121,7 @@ int main(void) {
         TEST(a_worker_that_starts_short_of_memory_says_so_at_once),
         TEST(jobs_that_run_go_on_when_memory_is_short),
         TEST(a_change_of_level_is_told_without_waiting_for_the_next_heartbeat),
+        TEST(a_model_is_loaded_though_memory_was_short_for_a_moment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,7 +68,7 @@ int worker_rig_teardown(void **state) {
     return 0;
 }
 
-void begin(void) {
+void new_worker(void) {
     const struct worker_env env = {
         .config = &w.harness.config,
         .id = "w1",
@@ -80,7 +80,15 @@ void begin(void) {
     struct error error;
     w.worker = worker_new(&env, &error);
     assert_non_null(w.worker);
+}
+
+void start_worker(void) {
     worker_start(w.worker, on_failed, NULL);
+}
+
+void begin(void) {
+    new_worker();
+    start_worker();
 }
 
 static bool is_count(void *arg) {

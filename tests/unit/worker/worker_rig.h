@@ -26,7 +26,9 @@ extern struct worker_rig w;
 int worker_rig_setup(void **state);
 int worker_rig_teardown(void **state);
 
-/* Starts it as "w1"; until it is ready. */
+/* As "w1"; starts it; both; until it is ready. */
+void new_worker(void);
+void start_worker(void);
 void begin(void);
 void begin_ready(void);
 void on_drained(void *arg); /* counts in w.drained */
