@@ -298,7 +298,9 @@ static void of_a_controller_that_started_anew_only_the_old_jobs_end(void **state
     send_job_of(0, "old");
     send_job_of(1, "new");
     send_job_of(2, "");
-    harness_wait_starts(&w.harness, 3);
+    harness_wait_starts(&w.harness, 1);
+    harness_settle(&w.harness);
+    assert_int_equal(info_now().load.jobs_accepted, 3);
     say_controller("new");
     harness_settle(&w.harness);
     gate_open();
