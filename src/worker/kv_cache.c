@@ -168,13 +168,18 @@ static bool is_elsewhere(struct kv_cache *cache, int32_t slot) {
     return prefix_store_has(&cache->store, own->tokens, own->count);
 }
 
+static size_t bytes_of(const struct kv_cache *cache, int32_t slot) {
+    return cache->token_bytes * (size_t)cache->slots[slot].count;
+}
+
 /* Before a free slot forgets what is behind its first `kept` tokens. */
 static void save(struct kv_cache *cache, int32_t slot, int32_t kept) {
     struct kv_slot *own = &cache->slots[slot];
     struct engine_state state;
     if (!cache->config.reuse || cache->config.memory_bytes_max == 0 || cache->store.closed ||
         own->count - kept < COPY_LEAST || is_elsewhere(cache, slot) ||
-        !prefix_store_is_worth(&cache->store) || !engine_slot_save(cache->engine, slot, &state))
+        !prefix_store_fits(&cache->store, bytes_of(cache, slot)) || !prefix_store_is_worth(&cache->store) ||
+        !engine_slot_save(cache->engine, slot, &state))
         return;
     struct prefix_blocks *blocks = prefix_blocks_copy(own->blocks);
     prefix_report_hold(&cache->report, blocks);
@@ -292,10 +297,6 @@ void kv_cache_drop(struct kv_cache *cache, int32_t slot) {
     set_blocks(cache, slot, NULL);
 }
 
-static size_t bytes_of(const struct kv_cache *cache, int32_t slot) {
-    return cache->token_bytes * (size_t)cache->slots[slot].count;
-}
-
 /* Of those that take no more bytes the one that has been free for longest; -1: none. */
 static int32_t find_untidy(const struct kv_cache *cache, size_t bytes_max) {
     int32_t found = -1;
@@ -377,6 +378,7 @@ bool kv_cache_park(struct kv_cache *cache, int32_t slot, struct kv_parked *out) 
     *out = (struct kv_parked){.count = cache->slots[slot].count};
     if (!engine_slot_save(cache->engine, slot, &out->state))
         return false;
+    cache->token_bytes = out->count > 0 ? out->state.size / (size_t)out->count : cache->token_bytes;
     if (!prefix_store_reserve(&cache->store, out->state.size)) {
         engine_state_release(&out->state);
         return false;
@@ -399,8 +401,10 @@ int32_t kv_cache_unpark(struct kv_cache *cache, struct kv_parked *parked, int32_
     if (slot < 0)
         return -1;
     save(cache, slot, 0);
-    if (!load(cache, slot, &parked->state, parked->count))
+    if (!load(cache, slot, &parked->state, parked->count)) {
+        set_blocks(cache, slot, NULL);
         return -1;
+    }
     cache->busy[slot] = true;
     free(cache->slots[slot].tokens);
     cache->slots[slot].tokens = tokens;

@@ -102,7 +102,13 @@ static void drop_beginnings_of(struct prefix_store *store, const struct prefix_e
     }
 }
 
+bool prefix_store_fits(const struct prefix_store *store, size_t bytes) {
+    return bytes <= store->bytes_max - store->reserved;
+}
+
 static bool make_room(struct prefix_store *store, size_t bytes) {
+    if (!prefix_store_fits(store, bytes)) /* no entry goes for nothing */
+        return false;
     struct prefix_entry *last = TAILQ_LAST(&store->by_use, prefix_entry_list);
     while (last && store->bytes + bytes > store->bytes_max) {
         struct prefix_entry *before = TAILQ_PREV(last, prefix_entry_list, link);
@@ -110,7 +116,7 @@ static bool make_room(struct prefix_store *store, size_t bytes) {
         store->evicted++;
         last = before;
     }
-    return store->bytes + bytes <= store->bytes_max;
+    return true;
 }
 
 void prefix_store_put(struct prefix_store *store, struct prefix_entry *entry) {
@@ -139,7 +145,8 @@ void prefix_store_add(struct prefix_store *store, const int32_t *tokens, int32_t
     *entry = (struct prefix_entry){.tokens = copy, .count = count, .state = *state, .blocks = blocks};
     *state = (struct engine_state){0};
     store->use_rate -= store->use_rate / USE_WEIGHT;
-    drop_beginnings_of(store, entry);
+    if (prefix_store_fits(store, bytes_of(entry)))
+        drop_beginnings_of(store, entry);
     prefix_store_put(store, entry);
 }
 
@@ -153,7 +160,7 @@ bool prefix_store_is_worth(struct prefix_store *store) {
 }
 
 bool prefix_store_reserve(struct prefix_store *store, size_t bytes) {
-    if (store->reserved + bytes > store->bytes_max || !make_room(store, bytes))
+    if (!make_room(store, bytes))
         return false;
     store->bytes += bytes;
     store->reserved += bytes;

@@ -62,6 +62,8 @@ void prefix_store_add(struct prefix_store *store, const int32_t *tokens, int32_t
 /* Whether one more should be added: not while less than one in 64 is ever used; but even then one in eight,
  * so that it shows when that changes. Called once for each. */
 MUST_USE bool prefix_store_is_worth(struct prefix_store *store);
+/* Could there be room for so many bytes, with no entry left? */
+bool prefix_store_fits(const struct prefix_store *store, size_t bytes);
 /* Room for something else that is kept in memory; false: there is not so much even without entries. */
 MUST_USE bool prefix_store_reserve(struct prefix_store *store, size_t bytes);
 void prefix_store_unreserve(struct prefix_store *store, size_t bytes);

@@ -111,6 +111,11 @@ struct queue_entry *queue_pop(struct queue *queue, int64_t now_ms) {
     return entry;
 }
 
+int64_t queue_deadline_ms(const struct queue *queue) {
+    const struct heap_node *first = heap_peek(&queue->deadlines);
+    return first ? by_deadline(first)->deadline_ms : INT64_MAX;
+}
+
 struct queue_entry *queue_pop_expired(struct queue *queue, int64_t now_ms) {
     struct heap_node *first = heap_peek(&queue->deadlines);
     if (!first || by_deadline(first)->deadline_ms > now_ms)

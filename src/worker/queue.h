@@ -68,6 +68,8 @@ void queue_take(struct queue *queue, struct queue_entry *entry);
 struct queue_entry *queue_pop(struct queue *queue, int64_t now_ms); /* NULL when empty */
 /* One whose deadline is reached, taken out; NULL when there is none. */
 struct queue_entry *queue_pop_expired(struct queue *queue, int64_t now_ms);
+/* The earliest deadline; INT64_MAX when empty. */
+int64_t queue_deadline_ms(const struct queue *queue);
 /* It is not to be served. */
 void queue_remove(struct queue *queue, struct queue_entry *entry);
 bool queue_has(const struct queue_entry *entry); /* is it in a queue? */

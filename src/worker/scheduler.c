@@ -87,7 +87,8 @@ void scheduler_end_slot(struct scheduler *scheduler, struct slot *slot, enum job
         forecast_note(&scheduler->forecast, job->wire.chat.max_tokens, job_reply_tokens(job));
         batch_gate_served(&scheduler->gate, clock_ms());
     }
-    scheduler_free_slot(scheduler, slot, end != JOB_FAILED); /* its part of a step may have gone wrong */
+    /* Of one that failed its part of a step may have gone wrong. */
+    scheduler_free_slot(scheduler, slot, end != JOB_FAILED && !slot->spoiled);
     scheduler_end_job(scheduler, job, end);
 }
 
@@ -228,7 +229,9 @@ int64_t scheduler_wait_ms(struct scheduler *scheduler, int64_t now_ms) {
     struct batch_gate_jobs jobs = {.waiting = waiting, .coming = all > waiting ? all - waiting : 0};
     if (batch_gate_expects(&scheduler->gate, jobs.coming))
         jobs.cost_ms = prompt_cost_ms(scheduler, now_ms);
-    return batch_gate_wait_ms(&scheduler->gate, &jobs, now_ms);
+    int64_t wait_ms = batch_gate_wait_ms(&scheduler->gate, &jobs, now_ms);
+    /* Nobody's time is to end while the engine waits for more. */
+    return queue_deadline_ms(&scheduler->queue) - now_ms > wait_ms ? wait_ms : 0;
 }
 
 static void sweep_slots(struct scheduler *scheduler) {

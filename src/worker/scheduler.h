@@ -60,8 +60,9 @@ struct runner_stats {
 struct slot {
     struct job *job; /* NULL: free */
     uint64_t started;
-    bool lost;  /* events of this job could not be published */
-    bool alone; /* to copy the beginning of its prompt has failed */
+    bool lost;    /* events of this job could not be published */
+    bool alone;   /* to copy the beginning of its prompt has failed */
+    bool spoiled; /* the engine may hold more than was counted, and cannot take it back */
 };
 
 /* A job that had a slot and waits for one again. */

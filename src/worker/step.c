@@ -240,8 +240,11 @@ static bool step_pass(struct scheduler *scheduler, size_t count) {
         scheduler_make_way(scheduler);
         return false;
     }
-    if (status == STATUS_CANCELLED) /* the next turn ends the job for whose sake it was aborted */
+    if (status == STATUS_CANCELLED) { /* the next turn ends the job for whose sake it was aborted */
+        for (size_t i = 0; i < count; i++)
+            slot_of(scheduler, &items[i])->spoiled |= !scheduler->info.can_rewind;
         return false;
+    }
     if (status != STATUS_OK) {
         pass_one_by_one(scheduler, items, count);
         return true;

@@ -30,6 +30,7 @@ static struct {
 } gate = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .broken_slot = -1};
 
 int32_t gate_pass_tokens;
+bool gate_cannot_rewind;
 
 static void set(void (*change)(int value), int value) {
     pthread_mutex_lock(&gate.mutex);
@@ -79,6 +80,7 @@ void gate_fail_loads(const char *model_path) {
 
 void gate_reset(void) {
     gate_pass_tokens = 0;
+    gate_cannot_rewind = false;
     gate_open();
     gate_break_slot(-1);
     gate_fail_loads(NULL);
@@ -154,6 +156,7 @@ static void gate_info(const struct engine *engine, struct engine_info *out) {
     engine_fake_ops.info(engine, out);
     if (gate_pass_tokens > 0)
         out->pass_tokens = gate_pass_tokens;
+    out->can_rewind = out->can_rewind && !gate_cannot_rewind;
 }
 
 static enum status gate_prompt(struct engine *engine, const struct chat_request *chat, int64_t now_s,

@@ -92,4 +92,6 @@ int gate_last_tokens(void); /* in the last of them */
 void gate_break_slot(int32_t slot);
 /* As engine_info.pass_tokens, before an engine is open; 0 after gate_reset: the fake engine's. */
 extern int32_t gate_pass_tokens;
+/* Not as engine_info.can_rewind, likewise. */
+extern bool gate_cannot_rewind;
 void gate_fail_loads(const char *model_path);

@@ -186,7 +186,7 @@ static void one_slot_at_a_time_the_one_that_was_left_first(void **state) {
 static void a_large_one_is_saved_only_while_nothing_runs(void **state) {
     (void)state;
     open_untidy(1 << 20);
-    cache.config.memory_bytes_max = (size_t)1 << 40;
+    cache.config.memory_bytes_max = cache.store.bytes_max = (size_t)1 << 40;
     assert_false(kv_cache_tidy(&cache, false));
     assert_int_equal(kv_cache_tidy_due_ms(&cache, 9000), 0);
     assert_true(kv_cache_tidy(&cache, true));

@@ -107,6 +107,22 @@ static void what_is_larger_than_all_the_room_is_dropped(void **state) {
     assert_int_equal(store.bytes, 0);
 }
 
+static void what_has_no_room_takes_nothing_with_it(void **state) {
+    (void)state;
+    add(1, 1);
+    add(100, 10);
+    int32_t tokens[] = {1, 2};
+    struct engine_state large = {.bytes = malloc(store.bytes_max), .size = store.bytes_max};
+    prefix_store_add(&store, tokens, 2, &large, NULL);
+    assert_true(has(1, 1) && has(100, 10));
+    assert_false(prefix_store_reserve(&store, store.bytes_max + 1));
+    assert_true(prefix_store_reserve(&store, store.bytes_max - 2 * (STATE_BYTES + 200)));
+    assert_false(prefix_store_reserve(&store, store.bytes_max - store.reserved + 1));
+    assert_true(has(1, 1) && has(100, 10));
+    assert_int_equal(store.evicted, 0);
+    prefix_store_unreserve(&store, store.reserved);
+}
+
 static void reserved_memory_takes_the_room_of_entries(void **state) {
     (void)state;
     for (int32_t i = 1; i <= 4; i++)
@@ -199,6 +215,7 @@ int main(void) {
         TEST(what_was_not_used_for_longest_makes_way),
         TEST(a_longer_sequence_replaces_its_beginnings),
         TEST(what_is_larger_than_all_the_room_is_dropped),
+        TEST(what_has_no_room_takes_nothing_with_it),
         TEST(reserved_memory_takes_the_room_of_entries),
         TEST(while_nothing_is_used_one_in_eight_is_worth_it),
         TEST(what_is_used_now_and_then_is_always_worth_it),

@@ -86,6 +86,7 @@ static void the_expired_are_found_wherever_they_stand(void **state) {
     struct queue_entry entries[] = {entry_of(0, 0, 300), entry_of(1, 0, 100), entry_of(2, 0, 200)};
     for (size_t i = 0; i < 3; i++)
         push(&queue, &entries[i]);
+    assert_int_equal(queue_deadline_ms(&queue), 100);
     assert_null(queue_pop_expired(&queue, 99));
     assert_ptr_equal(queue_pop_expired(&queue, 250), &entries[1]);
     assert_ptr_equal(queue_pop_expired(&queue, 250), &entries[2]);

@@ -134,6 +134,35 @@ static void without_memory_only_slots_remember(void **state) {
     assert_true(run(13, long_text(0, text, sizeof text)) < LONG / 8);
 }
 
+/* Cancels a job during the second pass of its prompt; returns what the next one with it finds computed. */
+static int64_t abort_and_run_again(void) {
+    char text[300];
+    t.harness.config.worker.batch_tokens = 40; /* less than the prompt */
+    t.harness.config.worker.fake_step_us = 1000;
+    start();
+    gate_close();
+    struct job *job = submit_text(0, long_text(0, text, sizeof text));
+    gate_wait_arrival();
+    gate_permit(1);
+    gate_wait_arrival();
+    runner_cancel(t.runner, job);
+    gate_open();
+    wait_done(1);
+    assert_int_equal(t.harness.seen[0].status, STATUS_CANCELLED);
+    return run(1, text);
+}
+
+static void what_was_computed_before_an_abort_is_used_again(void **state) {
+    (void)state;
+    assert_int_equal(abort_and_run_again(), 40);
+}
+
+static void but_not_where_the_engine_cannot_go_back(void **state) {
+    (void)state;
+    gate_cannot_rewind = true;
+    assert_int_equal(abort_and_run_again(), 0);
+}
+
 static void a_failed_job_leaves_nothing_behind(void **state) {
     (void)state;
     char text[300], failing[320];
@@ -335,6 +364,8 @@ int main(void) {
         TEST(what_a_slot_holds_is_saved_before_another_prompt_needs_it),
         TEST(while_memory_is_short_only_slots_remember),
         TEST(without_memory_only_slots_remember),
+        TEST(what_was_computed_before_an_abort_is_used_again),
+        TEST(but_not_where_the_engine_cannot_go_back),
         TEST(a_failed_job_leaves_nothing_behind),
         TEST(copies_of_a_long_beginning_are_held_once),
         TEST(prompts_that_come_together_compute_a_common_beginning_once),

@@ -227,6 +227,19 @@ static void a_lone_job_is_begun_when_the_batch_timeout_is_over(void **state) {
     assert_int_equal(t.ends[JOB_FINISHED], 1);
 }
 
+static void the_engine_does_not_wait_until_a_job_is_too_late(void **state) {
+    (void)state;
+    t.harness.config.worker.min_batch_size = 2;
+    t.harness.config.worker.batch_timeout_ms = 1000;
+    t.harness.config.worker.adaptive_timeout = false;
+    start();
+    struct wire_job wire = harness_job(0, "hello");
+    wire.remaining_ms = 900;
+    submit(&wire);
+    wait_done(1);
+    assert_int_equal(t.harness.seen[0].status, STATUS_OK);
+}
+
 static void a_job_can_be_cancelled_while_the_engine_waits_for_more(void **state) {
     (void)state;
     t.harness.config.worker.min_batch_size = 2;
@@ -304,6 +317,7 @@ int main(void) {
         TEST(all_waiting_jobs_can_be_cancelled_at_once),
         TEST(an_idle_engine_waits_for_a_second_job_if_told_to),
         TEST(a_lone_job_is_begun_when_the_batch_timeout_is_over),
+        TEST(the_engine_does_not_wait_until_a_job_is_too_late),
         TEST(a_job_can_be_cancelled_while_the_engine_waits_for_more),
         TEST(after_the_only_job_has_left_the_next_one_is_waited_beside_as_long_as_any),
         TEST(clients_in_lockstep_are_served_together),
