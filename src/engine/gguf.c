@@ -264,7 +264,10 @@ enum status gguf_read_model(const char *path, struct gguf_info *out, struct erro
 /* Over all layers. */
 static int64_t heads_kv_total(const struct gguf_info *info) {
     const struct gguf_per_layer *heads = info->heads_kv.count ? &info->heads_kv : &info->heads;
-    return heads->count > 1 ? heads->sum : heads->max * info->layers;
+    int64_t layers = info->layers;
+    if (info->attention_interval > 1)
+        layers /= info->attention_interval;
+    return heads->count > 1 ? heads->sum : heads->max * layers;
 }
 
 static int64_t row_bytes(enum engine_cache_type type, int64_t elements) {
@@ -284,7 +287,9 @@ int64_t gguf_cache_bytes(const struct gguf_info *info, enum engine_cache_type ke
     int64_t heads = heads_kv_total(info); /* at most 2^25 */
     int64_t key = info->key_width > 0 ? info->key_width : of_head;
     int64_t value = info->value_width > 0 ? info->value_width : of_head; /* at most 2^24 */
-    int64_t token = row_bytes(keys, heads * key) + row_bytes(values, heads * value);
+    int64_t token = row_bytes(keys, heads * key);
+    if (info->latent_width == 0)
+        token += row_bytes(values, heads * value);
     int64_t bytes;
     return __builtin_mul_overflow(token, tokens, &bytes) ? INT64_MAX : bytes;
 }

@@ -58,8 +58,10 @@ struct gguf_info {
     struct gguf_per_layer heads_kv;
     int64_t key_width; /* of a head */
     int64_t value_width;
-    int64_t vocabulary; /* tokens */
-    int64_t alignment;  /* of the data, bytes */
+    int64_t attention_interval; /* only every so many-th layer has attention, and a cache; 0: all */
+    int64_t latent_width;       /* of keys from which the values are made, too; 0: they are kept themselves */
+    int64_t vocabulary;         /* tokens */
+    int64_t alignment;          /* of the data, bytes */
     /* Of a model that is split into several files; otherwise 0. */
     int64_t part; /* of this file, 0.. */
     int64_t parts;
@@ -78,7 +80,7 @@ MUST_USE enum status gguf_read_model(const char *path, struct gguf_info *out, st
 bool gguf_is_part(const char *path, int *part, int *parts);
 
 /* Memory that the KV cache of `tokens` tokens takes (all slots together), bytes. From the shape alone: right
- * for plain attention, an upper bound where layers have a window or no attention. INT64_MAX when it would not
- * fit. */
+ * for plain attention, an upper bound where layers have a window, or have no attention and the file does not
+ * say so by an interval. INT64_MAX when it would not fit. */
 int64_t gguf_cache_bytes(const struct gguf_info *info, enum engine_cache_type keys,
                          enum engine_cache_type values, int64_t tokens);

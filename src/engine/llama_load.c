@@ -142,6 +142,21 @@ static enum status open_file(struct llama_loaded *loaded, const struct engine_op
     return STATUS_OK;
 }
 
+/* The value of "<architecture>.<name>"; false: there is none. */
+static bool read_value(const struct llama_model *model, const char *name, char *out, size_t cap) {
+    char architecture[64], key[96];
+    if (llama_model_meta_val_str(model, "general.architecture", architecture, sizeof(architecture)) < 0)
+        return false;
+    snprintf(key, sizeof(key), "%s.%s", architecture, name);
+    return llama_model_meta_val_str(model, key, out, cap) >= 0;
+}
+
+/* Others do not write from left to right, and llama.cpp ends the process on prompts of several passes. */
+static bool is_causal(const struct llama_model *model) {
+    char value[16];
+    return !read_value(model, "attention.causal", value, sizeof(value)) || strcmp(value, "false") != 0;
+}
+
 static enum status load_model(struct llama_loaded *loaded, const struct engine_options *options,
                               struct progress *progress, struct error *error) {
     enum status status = open_file(loaded, options, progress, error);
@@ -153,14 +168,15 @@ static enum status load_model(struct llama_loaded *loaded, const struct engine_o
             "%s: its memory cannot be locked; allow it (ulimit -l) or choose a load_mode without "
             "mlock",
             options->model_path);
-    if (loaded->model && !llama_model_has_encoder(loaded->model) && llama_model_has_decoder(loaded->model))
+    if (loaded->model && !llama_model_has_encoder(loaded->model) && llama_model_has_decoder(loaded->model) &&
+        is_causal(loaded->model))
         return STATUS_OK;
     if (progress->aborted)
         return error_set(error, STATUS_MODEL_LOAD_FAILED, NULL, "%s: the load was aborted",
                          options->model_path);
     if (loaded->model)
-        return error_set(error, STATUS_MODEL_LOAD_FAILED, NULL, "%s is not a model that writes text",
-                         options->model_path);
+        return error_set(error, STATUS_MODEL_LOAD_FAILED, NULL,
+                         "%s is not a model that writes text from left to right", options->model_path);
     return error_set(error, STATUS_MODEL_LOAD_FAILED, NULL, "%s: %s", options->model_path,
                      first_error[0] ? first_error : "llama.cpp could not load it");
 }
@@ -280,11 +296,8 @@ void llama_unload(struct llama_loaded *loaded) {
 }
 
 bool llama_is_pooled(const struct llama_model *model) {
-    char architecture[64], key[96], type[16];
-    if (llama_model_meta_val_str(model, "general.architecture", architecture, sizeof(architecture)) < 0)
-        return false;
-    snprintf(key, sizeof(key), "%s.pooling_type", architecture);
-    if (llama_model_meta_val_str(model, key, type, sizeof(type)) < 0)
+    char type[16];
+    if (!read_value(model, "pooling_type", type, sizeof(type)))
         return false;
     return strtol(type, NULL, 10) > LLAMA_POOLING_TYPE_NONE;
 }

@@ -1,6 +1,10 @@
 #include "worker/model_facts.h"
 
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "engine/gguf.h"
 #include "worker/engine_config.h"
@@ -20,6 +24,7 @@ static void take(const struct config *config, const struct gguf_info *info, stru
         .file_bytes = info->file_bytes,
         .context_tokens = (int32_t)context,
         .capabilities = capabilities_of(info),
+        .layers = info->layers,
         .weights_bytes = info->weights_bytes,
         .cache_token_bytes = gguf_cache_bytes(info, options.cache_type_k, options.cache_type_v, 1),
     };
@@ -43,4 +48,27 @@ enum status model_facts_read(const struct config *config, const char *path, stru
     if (status == STATUS_OK)
         take(config, &info, out);
     return status;
+}
+
+static void drop_pages(const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* advice: nothing depends on it */
+    close(fd);
+}
+
+void model_facts_drop_pages(const char *path) {
+    char name[PATH_MAX];
+    int part, parts;
+    if (!gguf_is_part(path, &part, &parts)) {
+        drop_pages(path);
+        return;
+    }
+    int stem_len = (int)(strlen(path) - strlen("-00001-of-00003.gguf"));
+    for (int i = 1; i <= parts; i++) {
+        int wrote = snprintf(name, sizeof name, "%.*s-%05d-of-%05d.gguf", stem_len, path, i, parts);
+        if (wrote > 0 && (size_t)wrote < sizeof name)
+            drop_pages(name);
+    }
 }

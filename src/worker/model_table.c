@@ -3,7 +3,10 @@
 #include <assert.h>
 #include <string.h>
 
-enum { RETRY_DOUBLINGS_MAX = 5 };
+enum {
+    RETRY_DOUBLINGS_MAX = 5,
+    HOLD_MS_MAX = 5000, /* memory may be there again soon, but not for each of many requests */
+};
 
 size_t model_table_add(struct model_table *table, int64_t bytes) {
     assert(table->count < WORKER_MODELS_MAX);
@@ -18,8 +21,12 @@ void model_table_remove(struct model_table *table, size_t index) {
     memmove(entry, entry + 1, (table->count - index) * sizeof(*entry));
 }
 
+static bool is_held(const struct model_entry *entry, int64_t now_ms) {
+    return entry->state == MODEL_UNLOADED && now_ms < entry->hold_ms;
+}
+
 static bool is_due(const struct model_entry *entry, int64_t now_ms) {
-    return entry->state != MODEL_FAILED || now_ms >= entry->retry_ms;
+    return !is_held(entry, now_ms) && (entry->state != MODEL_FAILED || now_ms >= entry->retry_ms);
 }
 
 bool model_table_takes_jobs(const struct model_table *table, size_t index, int64_t now_ms) {
@@ -31,6 +38,10 @@ enum status model_table_check(const struct model_table *table, size_t index, int
     const struct model_entry *entry = &table->entries[index];
     if (entry->state == MODEL_READY || model_table_takes_jobs(table, index, now_ms))
         return STATUS_OK;
+    if (table->config.on_demand && is_held(entry, now_ms))
+        return error_set(error, STATUS_RESOURCE_LIMIT_EXCEEDED, NULL,
+                         "there is no memory to load it; that is not tried again for %lld ms",
+                         (long long)(entry->hold_ms - now_ms));
     if (entry->state != MODEL_FAILED)
         return error_set(error, STATUS_MODEL_NOT_LOADED, NULL,
                          "it is %s, and this worker loads no model on demand",
@@ -359,6 +370,13 @@ void model_table_failed(struct model_table *table, size_t index, bool for_ever, 
     entry->failures++;
     entry->load_failures++;
     entry->retry_ms = for_ever ? INT64_MAX : now_ms + table->config.retry_delay_ms * (1 << doublings);
+}
+
+void model_table_refused(struct model_table *table, size_t index, int64_t now_ms) {
+    struct model_entry *entry = &table->entries[index];
+    int64_t delay_ms = table->config.retry_delay_ms;
+    entry->warm = false;
+    entry->hold_ms = now_ms + (delay_ms < HOLD_MS_MAX ? delay_ms : HOLD_MS_MAX);
 }
 
 void model_table_unloading(struct model_table *table, size_t index) {

@@ -34,6 +34,7 @@ struct model_entry {
     int64_t load_ms;   /* how long the newest load took */
     int64_t used_ms;   /* when it was loaded, or a job came or ended; -1: never */
     int64_t retry_ms;  /* FAILED: when jobs may make it try again; INT64_MAX: not as it is */
+    int64_t hold_ms;   /* UNLOADED: jobs make it be loaded only from then on, because there was no memory */
     int32_t failures;  /* in a row */
     int64_t loads;     /* since the start, as the next two */
     int64_t unloads;
@@ -60,8 +61,9 @@ size_t model_table_add(struct model_table *table, int64_t bytes);
 /* The ones behind it move up. It must be UNLOADED or FAILED, without jobs. */
 void model_table_remove(struct model_table *table, size_t index);
 
-/* May a job for it come in? STATUS_OK, also when it must be loaded first; MODEL_NOT_LOADED or
- * MODEL_LOAD_FAILED and why; of a failed one the sentence ends before its reason. */
+/* May a job for it come in? STATUS_OK, also when it must be loaded first; MODEL_NOT_LOADED,
+ * RESOURCE_LIMIT_EXCEEDED or MODEL_LOAD_FAILED and why; of a failed one the sentence ends before its reason.
+ */
 MUST_USE enum status model_table_check(const struct model_table *table, size_t index, int64_t now_ms,
                                        struct error *error);
 /* Would a job for it come in though it is not ready? */
@@ -103,6 +105,8 @@ void model_table_stop_warming(struct model_table *table);
 void model_table_loading(struct model_table *table, size_t index, int64_t now_ms);
 void model_table_loaded(struct model_table *table, size_t index, int64_t bytes, int64_t now_ms);
 void model_table_failed(struct model_table *table, size_t index, bool for_ever, int64_t now_ms);
+/* There was no memory for it. */
+void model_table_refused(struct model_table *table, size_t index, int64_t now_ms);
 void model_table_unloading(struct model_table *table, size_t index); /* or it gives up loading */
 void model_table_unloaded(struct model_table *table, size_t index);
 /* Its file is another one: it takes `bytes` now, and what failed may be tried again. Not while it is loaded.

@@ -17,8 +17,10 @@ struct models_env {
     /* A job is over that a runner had, or that waited; it is the callee's. `error`: one that waited, and this
      * is its answer; NULL: a runner has given the answer. */
     void (*on_done)(struct job *job, const struct error *error, void *arg);
-    void (*on_change)(void *arg);      /* the state of a model is another one */
-    int64_t (*memory_room)(void *arg); /* bytes that may be taken now; INT64_MAX: it is not known */
+    void (*on_change)(void *arg); /* the state of a model is another one */
+    /* Bytes that may be taken now; in `own`, those that are not mapped from files. INT64_MAX: not known. */
+    int64_t (*memory_room)(int64_t *own, void *arg);
+    bool has_gpu;
     void *arg;
 };
 

@@ -154,40 +154,95 @@ static void free_runner(struct model *model) {
     runner_free(model->runner);
     model->runner = NULL;
     model->runner_ended = false;
+    if (models->pressure != RESOURCE_OK)
+        model_facts_drop_pages(model->source.path);
     models_add_counters(&models->past, &last);
 }
 
-static void refuse_load(struct model *model, int64_t room) {
+/* All layers are computed there. */
+static bool is_on_gpu(const struct model *model) {
+    int64_t layers = models_config(model->models)->worker.gpu_layers, own = model->facts.layers;
+    return model->models->env.has_gpu && (layers < 0 || (own > 0 && layers > own));
+}
+
+static bool is_mapped(const struct model *model) {
+    enum load_mode_kind mode = models_config(model->models)->worker.load_mode;
+    return mode == LOAD_MODE_KIND_AUTO || mode == LOAD_MODE_KIND_MMAP || mode == LOAD_MODE_KIND_MMAP_MLOCK;
+}
+
+/* Memory of the host that a load takes, and of it what is the process's own; or that there is for it. */
+struct host_memory {
+    int64_t all;
+    int64_t own;
+};
+
+static struct host_memory host_memory_of(struct model *model) {
+    int64_t bytes = model_entry_of(model)->bytes;
+    int64_t weights = model->facts.weights_bytes < bytes ? model->facts.weights_bytes : bytes;
+    int64_t cache = bytes - weights;
+    if (is_on_gpu(model)) {
+        weights = 0;
+        cache = models_config(model->models)->worker.offload_kqv ? 0 : cache;
+    }
+    return (struct host_memory){.all = weights + cache, .own = is_mapped(model) ? cache : weights + cache};
+}
+
+/* What comes counts whole, though a part of it may be there already. What nobody could make it load later is
+ * loaded as soon as the hard limit is not reached. */
+static bool has_room(struct model *model, struct host_memory *room) {
+    struct models *models = model->models;
+    struct host_memory need = host_memory_of(model);
+    room->all = models->env.memory_room(&room->own, models->env.arg);
+    if (room->all <= 0 || room->own <= 0)
+        return false;
+    int64_t coming = model_table_loading_bytes(&models->table);
+    return !models->table.config.on_demand || (need.all <= room->all - coming && need.own <= room->own);
+}
+
+static void refuse_load(struct model *model, const struct host_memory *room) {
+    struct host_memory need = host_memory_of(model);
+    bool by_own = need.own > room->own;
+    int64_t bytes = by_own ? need.own : need.all, left = by_own ? room->own : room->all;
     struct error error;
     error_set(&error, STATUS_RESOURCE_LIMIT_EXCEEDED, NULL,
-              "model %s takes about %lld MB, and the worker may take %lld MB more until it is at its hard "
+              "model %s takes about %lld MB%s, and the worker may take %lld MB more until it is at its hard "
               "limit of memory",
-              model->source.name, (long long)(model_entry_of(model)->bytes >> 20), (long long)(room >> 20));
-    log_warn("no memory to load a model", F_STR("model", model->source.name),
-             F_INT("bytes", model_entry_of(model)->bytes), F_INT("room", room),
-             F_INT("jobs_waiting", load_line_count(&model->line)));
-    model_entry_of(model)->warm = false;
+              model->source.name, (long long)(bytes >> 20), by_own ? " beside its file" : "",
+              (long long)(left >> 20));
+    log_warn("no memory to load a model", F_STR("model", model->source.name), F_INT("bytes", bytes),
+             F_INT("room", left), F_INT("jobs_waiting", load_line_count(&model->line)));
+    model_table_refused(&model->models->table, model->index, clock_ms());
     model_end_line(model, &error);
 }
 
-/* models_memory_mb may allow more than there is: for who asks for the model, idle ones make way. What comes
- * counts whole, though a part of it may be there already. What nobody could make it load later is loaded as
- * soon as the hard limit is not reached. false: it must wait, for one that comes or goes or for less use. */
+static void drop_pages_of_unloaded(struct models *models) {
+    for (size_t i = 0; i < models->table.count; i++) {
+        if (!models->list[i]->runner)
+            model_facts_drop_pages(models->list[i]->source.path);
+    }
+}
+
+/* models_memory_mb may allow more than there is: for who asks for the model, idle ones make way. false: it
+ * must wait, for one that comes or goes or for less use. */
 static bool load_if_memory_lasts(struct model *model) {
     struct models *models = model->models;
     struct model_table *table = &models->table;
-    int64_t bytes = model_entry_of(model)->bytes, room = models->env.memory_room(models->env.arg);
-    int64_t coming = model_table_loading_bytes(table);
-    if (room > 0 && (bytes <= room - coming || !table->config.on_demand)) {
+    struct host_memory room;
+    bool fits = has_room(model, &room);
+    if (!fits) { /* what is kept of files without need may be what is missing */
+        drop_pages_of_unloaded(models);
+        fits = has_room(model, &room);
+    }
+    if (fits) {
         load(model);
         return true;
     }
     models->needs_memory = !table->config.on_demand;
-    if (!table->config.on_demand || coming > 0 || model_table_is_unloading(table))
+    if (!table->config.on_demand || model_table_loading_bytes(table) > 0 || model_table_is_unloading(table))
         return false;
     size_t spare = model_entry_of(model)->jobs > 0 ? model_table_find_spare(table, false) : table->count;
     if (spare == table->count) {
-        refuse_load(model, room);
+        refuse_load(model, &room);
         return true;
     }
     model_unload(models->list[spare]);

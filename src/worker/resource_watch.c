@@ -70,12 +70,16 @@ enum status resource_watch_admit(struct resource_watch *watch, enum chat_priorit
                      level == RESOURCE_SOFT ? " of low priority" : "", resource_level_name(level), text);
 }
 
-int64_t resource_watch_room(const struct resource_watch *watch) {
+int64_t resource_watch_room(const struct resource_watch *watch, int64_t *own) {
     struct memory_signals signals;
+    *own = INT64_MAX;
     if (!watch->root)
         return INT64_MAX;
     memory_signals_read(&watch->mounts, watch->root, &signals);
-    return resource_watch_level(watch) == RESOURCE_HARD ? 0 : resources_room(&watch->resources, &signals);
+    int64_t room = resources_room(&watch->resources, &signals, own);
+    if (resource_watch_level(watch) == RESOURCE_HARD)
+        room = *own = 0;
+    return room;
 }
 
 int64_t resource_watch_limit(const struct resource_watch *watch) {

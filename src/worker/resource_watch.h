@@ -33,8 +33,7 @@ enum resource_level resource_watch_level(const struct resource_watch *watch);
 /* STATUS_OK, or RESOURCE_LIMIT_EXCEEDED with the numbers, counted: a new job of that priority is refused. */
 MUST_USE enum status resource_watch_admit(struct resource_watch *watch, enum chat_priority priority,
                                           struct error *error);
-/* Looks now: bytes until the nearest hard limit, 0 while the level is HARD; and the lowest of these limits.
- * INT64_MAX: none is known. */
-int64_t resource_watch_room(const struct resource_watch *watch);
+/* Looks now: see worker/resources.h; no room while the level is HARD. */
+int64_t resource_watch_room(const struct resource_watch *watch, int64_t *own);
 int64_t resource_watch_limit(const struct resource_watch *watch);
 void resource_watch_get(const struct resource_watch *watch, struct worker_resources *out);

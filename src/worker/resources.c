@@ -73,14 +73,17 @@ static void list_gauges(const struct resources *resources, const struct memory_s
     add(out, RESOURCE_BY_PRESSURE, signals->pressure_full, 0, resources->config.full_limit);
 }
 
-int64_t resources_room(const struct resources *resources, const struct memory_signals *signals) {
+int64_t resources_room(const struct resources *resources, const struct memory_signals *signals,
+                       int64_t *own) {
     struct gauges gauges;
     int64_t room = INT64_MAX;
+    *own = INT64_MAX;
     list_gauges(resources, signals, &gauges);
     for (size_t i = 0; i < gauges.sizes; i++) {
         const struct gauge *size = &gauges.list[i];
         int64_t left = size->value < size->hard ? size->hard - size->value : 0;
-        room = left < room ? left : room;
+        int64_t *least = size->signal == RESOURCE_BY_PROCESS ? own : &room;
+        *least = left < *least ? left : *least;
     }
     return room;
 }

@@ -53,8 +53,9 @@ void resources_init(struct resources *resources, const struct config *config);
 /* true: the level is another one now. */
 MUST_USE bool resources_update(struct resources *resources, const struct memory_signals *signals,
                                int64_t now_ms);
-/* Bytes until the nearest hard limit, and the lowest of these limits; INT64_MAX: none is known. */
-int64_t resources_room(const struct resources *resources, const struct memory_signals *signals);
+/* Bytes until the nearest hard limit of group and machine, and, in `own`, of the process, for which what is
+ * mapped from files does not count. And the lowest of all these limits. INT64_MAX: none is known. */
+int64_t resources_room(const struct resources *resources, const struct memory_signals *signals, int64_t *own);
 int64_t resources_limit(const struct resources *resources, const struct memory_signals *signals);
 /* A sentence with the numbers behind the level, for people: "cgroup: 450 MiB used, limits 435 MiB (soft) and
  * 476 MiB (hard)". */

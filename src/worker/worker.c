@@ -407,9 +407,9 @@ static void learn_skills(struct worker *worker) {
     hardware_find(worker->env.engine_ops, &worker->hardware);
 }
 
-static int64_t memory_room(void *arg) {
+static int64_t memory_room(int64_t *own, void *arg) {
     const struct worker *worker = arg;
-    return resource_watch_room(&worker->resources);
+    return resource_watch_room(&worker->resources, own);
 }
 
 static struct models *make_models(struct worker *worker) {
@@ -428,6 +428,7 @@ static struct models *make_models(struct worker *worker) {
         .on_done = on_job_done,
         .on_change = on_models_change,
         .memory_room = memory_room,
+        .has_gpu = worker->hardware.gpu_count > 0,
         .arg = worker,
     };
     return models_new(&env);

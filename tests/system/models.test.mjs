@@ -37,6 +37,23 @@ const ALIGNMENT = changed((bytes) => {
   bytes.writeUInt32LE(48, behind('general.file_type') + 4);
 });
 
+// A key of one byte: name, type, value.
+const key = (name, type, value) => {
+  const bytes = Buffer.alloc(8 + name.length + 5);
+  bytes.writeBigUInt64LE(BigInt(name.length));
+  bytes.write(name, 8);
+  bytes.writeUInt32LE(type, 8 + name.length);
+  bytes[8 + name.length + 4] = value;
+  return bytes;
+};
+// With two keys more, which take 64 bytes, so that the data stays aligned.
+const NOT_CAUSAL = Buffer.concat([
+  u64(16, GOOD.readBigUInt64LE(16) + 2n).subarray(0, 24),
+  key('llama.attention.causal', 7, 0),
+  key('general.padding_', 0, 0),
+  GOOD.subarray(24),
+]);
+
 // [name of the file, its bytes, what the reason must say]
 const BROKEN = [
   ['empty', Buffer.alloc(0), /not a GGUF file/],
@@ -62,6 +79,7 @@ const BROKEN = [
   ['behind-the-file', u64(TENSOR + 24, 1n << 60n), /ends behind the file/],
   ['missing-layers', keyU32('llama.block_count', 40), /blk\.6\./],
   ['half-a-template', changed((bytes) => bytes.write('{%- xx', GOOD.indexOf('{%- if'))), /template/],
+  ['not-causal', NOT_CAUSAL, /not a model that writes text from left to right/],
   // Only computing with it shows this one: an assertion of the engine that ends the process.
   ['not-a-number', keyU32('llama.attention.layer_norm_rms_epsilon', 0x7fc00000), /crashed \(signal 6, Aborted\)/],
 ];

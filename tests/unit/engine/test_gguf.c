@@ -60,6 +60,10 @@ static void the_shipped_model_is_told_as_it_is(void **state) {
     assert_int_equal(gguf_cache_bytes(&info, ENGINE_CACHE_Q8_0, ENGINE_CACHE_Q8_0, 1), 6 * 2 * 4 * 34);
     assert_int_equal(gguf_cache_bytes(&info, ENGINE_CACHE_F32, ENGINE_CACHE_Q4_0, 1), 6 * 4 * (32 * 4 + 18));
     assert_int_equal(gguf_cache_bytes(&info, ENGINE_CACHE_F16, ENGINE_CACHE_F16, INT64_MAX), INT64_MAX);
+    info.attention_interval = 3; /* in two layers */
+    assert_int_equal(gguf_cache_bytes(&info, ENGINE_CACHE_F16, ENGINE_CACHE_F16, 1), 2 * 2 * 4 * 32 * 2);
+    info.latent_width = 32; /* no values */
+    assert_int_equal(gguf_cache_bytes(&info, ENGINE_CACHE_F16, ENGINE_CACHE_F16, 1), 2 * 4 * 32 * 2);
 }
 
 /* Keys that are put behind the good ones. */

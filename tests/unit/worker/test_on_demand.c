@@ -140,8 +140,7 @@ static void a_load_that_fails_answers_all_that_wait_and_those_that_come_soon_aft
 }
 
 static bool takes_jobs_again(void *arg) {
-    (void)arg;
-    return model_now(0).on_demand;
+    return model_now(*(const size_t *)arg).on_demand;
 }
 
 static void a_model_that_failed_is_loaded_for_a_job_when_its_time_has_come(void **state) {
@@ -151,7 +150,7 @@ static void a_model_that_failed_is_loaded_for_a_job_when_its_time_has_come(void 
     gate_fail_loads("fake");
     begin();
     wait_state(0, MODEL_FAILED);
-    harness_wait(&w.harness, takes_jobs_again, NULL);
+    harness_wait(&w.harness, takes_jobs_again, &(size_t){0});
     assert_int_equal(model_now(0).retry_ms, 0);
     gate_fail_loads(NULL);
     send_text(0, "fake", "hello");
@@ -224,6 +223,7 @@ static void a_model_is_loaded_only_while_memory_lasts(void **state) {
     harness_add_model(&w.harness, "other");
     w.harness.config.worker.fake_model_mb = 60;
     w.harness.config.worker.pre_warming.enabled = false;
+    w.harness.config.worker.load_retry_ms = 1000;
     begin();
     send_text(0, "fake", "[reply 3]");
     harness_wait_ends(&w.harness, 1);
@@ -237,9 +237,15 @@ static void a_model_is_loaded_only_while_memory_lasts(void **state) {
     assert_int_equal(model_now(0).unloads, 1); /* which did not help */
     assert_int_equal(model_now(1).state, MODEL_UNLOADED);
     use_memory(20);
-    send_text(2, "other", "[reply 5]");
+    assert_false(model_now(1).on_demand);
+    send_text(2, "other", "[reply 4]"); /* of a controller that does not know yet */
     harness_wait_ends(&w.harness, 3);
-    check_text(2, "other", "[reply 5]");
+    assert_int_equal(w.harness.seen[2].status, STATUS_RESOURCE_LIMIT_EXCEEDED);
+    assert_non_null(strstr(w.harness.seen[2].message, "not tried again for"));
+    harness_wait(&w.harness, takes_jobs_again, &(size_t){1});
+    send_text(3, "other", "[reply 5]");
+    harness_wait_ends(&w.harness, 4);
+    check_text(3, "other", "[reply 5]");
 }
 
 static void a_busy_model_is_not_unloaded_and_the_other_one_waits_for_its_end(void **state) {

@@ -73,6 +73,20 @@ static void a_worker_that_knows_nothing_takes_all_jobs(void **state) {
     assert_int_equal(t.resources.now.pressure_some, 0);
 }
 
+static void room_is_told_apart_for_what_is_mapped_and_what_is_not(void **state) {
+    (void)state;
+    int64_t own;
+    limit_process(100, 200);
+    struct memory_signals signals = group_of_1000(500);
+    signals.process_bytes = 150 * MIB;
+    assert_int_equal(resources_room(&t.resources, &signals, &own), (930 - 500) * MIB);
+    assert_int_equal(own, 50 * MIB);
+    signals.process_bytes = 250 * MIB;
+    assert_int_equal(resources_room(&t.resources, &signals, &own), (930 - 500) * MIB);
+    assert_int_equal(own, 0);
+    assert_int_equal(resources_limit(&t.resources, &signals), 200 * MIB);
+}
+
 static void shares_of_the_groups_limit_make_the_levels(void **state) {
     (void)state;
     assert_int_equal(level_with(group_of_1000(849)), RESOURCE_OK);
@@ -251,6 +265,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_worker_that_knows_nothing_takes_all_jobs),
+        TEST(room_is_told_apart_for_what_is_mapped_and_what_is_not),
         TEST(shares_of_the_groups_limit_make_the_levels),
         TEST(a_group_without_a_limit_says_nothing),
         TEST(the_machine_counts_when_the_group_is_well),
