@@ -17,14 +17,11 @@ static void share_cores(struct config *config) {
 }
 
 /* Draining ends early enough that nobody has to be killed: a share of the stop timeout for the controller's
- * requests, a smaller one for what workers still run for controllers elsewhere. */
-static void bound_drains(struct config *config) {
+ * requests; a smaller one, in worker_main.c, for what workers still run for controllers elsewhere. */
+static void bound_drain(struct config *config) {
     int64_t controller_ms = config->serve.stop_timeout_ms / 2;
-    int64_t worker_ms = config->serve.stop_timeout_ms / 5;
     if (config->controller.drain_timeout_ms > controller_ms)
         config->controller.drain_timeout_ms = controller_ms;
-    if (config->worker.drain_timeout_ms > worker_ms)
-        config->worker.drain_timeout_ms = worker_ms;
 }
 
 /* The workers are <id>-1, <id>-2, ... Behind an external NATS other machines may have theirs, so the default
@@ -52,7 +49,7 @@ static enum status prepare(struct config *config, struct error *error) {
     enum { PREFIX_MAX = 60 }; /* so that an id, with its number, has at most 64 characters */
     config->controller.reuse_port |= config->serve.controllers > 1;
     share_cores(config);
-    bound_drains(config);
+    bound_drain(config);
     choose_worker_prefix(config);
     if (strlen(config->worker.id) > PREFIX_MAX)
         return refuse_prefix("cluster.worker.id", PREFIX_MAX, error);

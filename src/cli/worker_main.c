@@ -17,9 +17,14 @@ struct worker_node {
     struct worker *worker; /* owned */
 };
 
+/* Where `mlxd serve` would kill it, it ends in time; a drain from afar has all of its time. */
 static void drain(void *arg) {
     struct worker_node *self = arg;
-    worker_drain(self->worker, self->node.config.worker.drain_timeout_ms, node_stop, &self->node);
+    const struct config *config = &self->node.config;
+    int64_t limit_ms = config->worker.drain_timeout_ms, bound_ms = config->serve.stop_timeout_ms / 5;
+    bool supervised = getenv(CLI_ERROR_FILE_VARIABLE) != NULL;
+    worker_drain(self->worker, supervised && bound_ms < limit_ms ? bound_ms : limit_ms, node_stop,
+                 &self->node);
 }
 
 /* A worker without a model is of no use to anybody; whoever started it must learn of it. */

@@ -130,6 +130,9 @@ static size_t without_part(const char *name, size_t len) {
     return is_part ? len - TAIL : len;
 }
 
+/* Of the names that a request can have. */
+static const char name_chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:/-";
+
 void config_model_name(const char *path, bool whole, char *out, size_t cap) {
     const char *slash = strrchr(path, '/');
     snprintf(out, cap, "%s", slash ? slash + 1 : path);
@@ -143,6 +146,8 @@ void config_model_name(const char *path, bool whole, char *out, size_t cap) {
         cut--;
     if (!whole && cut > out && is_quantization(cut + 1))
         *cut = '\0';
+    while (*(out += strspn(out, name_chars)))
+        *out = '-';
 }
 
 static void name_from_path(struct config_model *model) {
@@ -159,6 +164,12 @@ static enum status check_model(const struct config *config, size_t index, struct
         return REFUSE(CONFIG_MODELS_PATH,
                       "the name \"%.200s\" is longer than %d bytes; give another one: name=path", model->name,
                       MODEL_NAME_MAX);
+    if (model->name[strspn(model->name, name_chars)])
+        return REFUSE(
+            CONFIG_MODELS_PATH,
+            "the name \"%.200s\" has characters other than A-Z a-z 0-9 . _ : / -, which no request can "
+            "have in \"model\"",
+            model->name);
     for (size_t i = 0; i < index; i++) {
         if (strcmp(config->models[i].name, model->name) == 0)
             return REFUSE(CONFIG_MODELS_PATH, "two models have the name \"%s\": %.120s and %.120s",

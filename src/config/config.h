@@ -250,7 +250,7 @@ MUST_USE enum status config_read_flags(struct config *config, int argc, char **a
 MUST_USE enum status config_check(struct config *config, struct error *error);
 
 /* Writes into `out` what config_check calls the model at this path; `whole`: with the suffix for its
- * quantization. Cut to `cap` - 1 bytes. */
+ * quantization. Cut to `cap` - 1 bytes; other characters than names may have become '-'. */
 void config_model_name(const char *path, bool whole, char *out, size_t cap);
 
 /* Changes by the program, for what it hands to its child processes. */

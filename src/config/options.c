@@ -304,7 +304,8 @@ const struct option option_table[] = {
         "eighth of the machine's or of the lowest hard limit (resource_limits), at most 8192."),
     LIST("cluster.worker.model_dirs", "model-dir", worker.model_dirs, "", CONFIG_TEXT_MAX, NULL,
          "Folders whose models (*.gguf) are served beside those of cluster.models. A file "
-         "that cannot be loaded is reported as failed, the others are served."),
+         "that cannot be loaded is reported as failed, the others are served. Links that lead out of the "
+         "folder are left out, with a warning at the start."),
     INT("cluster.worker.model_scan_interval_ms", "model-scan-interval-ms", 0, worker.model_scan_interval_ms,
         "10000", 0, 24 * HOUR, "ms",
         "How often these folders are looked at again. A new file is served when two looks have found it the "
@@ -338,8 +339,8 @@ const struct option option_table[] = {
         "600000", 100, 24 * HOUR, "ms", "How long that child process may take."),
     INT("cluster.worker.drain_timeout_ms", "worker-drain-timeout-ms", 0, worker.drain_timeout_ms, "30000", 0,
         HOUR, "ms",
-        "How long jobs under way may go on after SIGTERM. Under `mlxd serve` its stop_timeout_ms is the "
-        "bound."),
+        "How long jobs under way may go on after SIGTERM, or when the worker is told to drain. After SIGTERM "
+        "under `mlxd serve` its stop_timeout_ms is the bound."),
     BOOL("cluster.worker.pre_warming.enabled", "pre-warming", worker.pre_warming.enabled, "true",
          "Load models at the start, as many as have room, instead of when they are asked for."),
     LIST("cluster.worker.pre_warming.models", "pre-warming-models", worker.pre_warming.models, "", 128, NULL,

@@ -46,7 +46,8 @@ static enum status add(struct model_folder *out, const char *folder, const char 
     bool fits = wrote >= 0 && (size_t)wrote < sizeof path;
     enum place place = fits ? find_place(real_folder, path) : ELSEWHERE;
     if (place != INSIDE) {
-        out->left_out += place == ELSEWHERE;
+        if (place == ELSEWHERE && out->left_out++ == 0)
+            snprintf(out->left_name, sizeof out->left_name, "%s", name);
         out->unsure |= place == UNKNOWN;
         return STATUS_OK;
     }
@@ -91,8 +92,8 @@ enum status model_folder_list(const char *folder, struct model_folder *out, stru
 enum status model_folder_read(const char *folder, struct model_folder *out, struct error *error) {
     enum status status = model_folder_list(folder, out, error);
     if (out->left_out > 0)
-        log_warn("left out: no files, or links that lead out of the folder", F_STR("folder", folder),
-                 F_INT("count", out->left_out));
+        log_warn("left out: no files, or links that lead out of the folder; name their targets with --model",
+                 F_STR("folder", folder), F_STR("first", out->left_name), F_INT("count", out->left_out));
     if (status == STATUS_OK && out->count == 0)
         status = error_set(error, STATUS_CONFIG_INVALID, NULL,
                            "%.200s: there is no model (*.gguf) in this folder", folder);

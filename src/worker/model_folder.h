@@ -14,8 +14,9 @@ enum { MODEL_FOLDER_MAX = 256 }; /* files; more than can be served, for check-mo
 struct model_folder {
     char *paths[MODEL_FOLDER_MAX]; /* owned; the folder's path and the file's name */
     size_t count;
-    size_t left_out; /* files named like a model that are none, or links that lead out of the folder */
-    bool unsure;     /* there may be more: not all could be looked at */
+    size_t left_out;    /* files named like a model that are none, or links that lead out of the folder */
+    char left_name[64]; /* the first of them, cut */
+    bool unsure;        /* there may be more: not all could be looked at */
 };
 
 /* CONFIG_INVALID when it cannot be read or holds too many. In any case `out` is to be released. Any thread.

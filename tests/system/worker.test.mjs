@@ -364,6 +364,7 @@ async function aDrainingWorkerLosesNothing(t) {
     const worker = (await cluster.workers()).find((one) => one.workerId === 'worker-1');
     return !worker || !isUp(worker);
   });
+  assert.match(cluster.child.stderr, /"msg":"worker drains","jobs":6,"limit_ms":30000/);
   const later = cluster.stream('[reply 10] later');
   assert.deepEqual((await Promise.all(all)).map((stream) => stream.text), expected);
   const {events} = await later;

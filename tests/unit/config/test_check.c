@@ -43,6 +43,7 @@ static void options_that_contradict_each_other_are_refused(void **state) {
         {"cluster: {worker: {cache_type_v: iq4_nl, flash_attention: off}}", "cluster.worker.cache_type_v"},
         {"cluster: {models: ['']}", "cluster.models"},
         {"cluster: {models: [{path: a, name: ''}]}", "cluster.models"},
+        {"cluster: {models: [{path: a, name: 'with space'}]}", "cluster.models"},
         {"cluster: {models: ['dir/']}", "cluster.models"},
         {"cluster: {models: [a/x.gguf, b/x-q8_0.gguf]}", "cluster.models"},
     };
@@ -104,6 +105,7 @@ static void a_model_is_named_after_its_file_without_the_quantization(void **stat
         {"phi-quick.gguf", "phi-quick"},
         {"x-q.gguf", "x-q"},
         {"q8_0.gguf", "q8_0"},
+        {"my model, new.gguf", "my-model--new"},
         {"-q8_0.gguf", "-q8_0"},
         {".gguf", ".gguf"},
     };
