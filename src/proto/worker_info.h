@@ -97,9 +97,9 @@ struct model_info {
     int64_t unloads;
     int64_t load_failures;
     int64_t load_ms;                 /* how long the newest load took; 0: there was none */
-    int64_t retry_ms;                /* failed: until a job for it makes it try again; -1: not as it is */
+    int64_t retry_ms;                /* failed, or no memory for it: until a job makes it try again; -1: no */
     uint32_t capabilities;           /* bits, see model_capability_bit; until ready what its file tells */
-    char error[MODEL_ERROR_MAX + 1]; /* why it failed; cut, never inside a UTF-8 character */
+    char error[MODEL_ERROR_MAX + 1]; /* why; cut, never inside a UTF-8 character */
 };
 
 struct worker_gpu {

@@ -84,7 +84,7 @@ static void tell_reasons(const struct router *router, const char *model, const s
     error_set(
         error, status, NULL,
         "%s%s: of the %zu workers with the model \"%s\" %zu full, %zu busy, %zu short of memory, %zu still "
-        "loading it, %zu have it unloaded and load none on demand, %zu failed to load it, %zu draining, %zu "
+        "loading it, %zu have it unloaded and do not load it now, %zu failed to load it, %zu draining, %zu "
         "suspect, %zu hung, %zu offline, %zu already "
         "tried, %zu left alone by their circuit breaker",
         sentence_of(status), memory, census->serving, model, census->full, census->busy,

@@ -21,12 +21,12 @@ void model_table_remove(struct model_table *table, size_t index) {
     memmove(entry, entry + 1, (table->count - index) * sizeof(*entry));
 }
 
-static bool is_held(const struct model_entry *entry, int64_t now_ms) {
+bool model_table_is_held(const struct model_entry *entry, int64_t now_ms) {
     return entry->state == MODEL_UNLOADED && now_ms < entry->hold_ms;
 }
 
 static bool is_due(const struct model_entry *entry, int64_t now_ms) {
-    return !is_held(entry, now_ms) && (entry->state != MODEL_FAILED || now_ms >= entry->retry_ms);
+    return !model_table_is_held(entry, now_ms) && (entry->state != MODEL_FAILED || now_ms >= entry->retry_ms);
 }
 
 bool model_table_takes_jobs(const struct model_table *table, size_t index, int64_t now_ms) {
@@ -38,7 +38,7 @@ enum status model_table_check(const struct model_table *table, size_t index, int
     const struct model_entry *entry = &table->entries[index];
     if (entry->state == MODEL_READY || model_table_takes_jobs(table, index, now_ms))
         return STATUS_OK;
-    if (table->config.on_demand && is_held(entry, now_ms))
+    if (table->config.on_demand && model_table_is_held(entry, now_ms))
         return error_set(error, STATUS_RESOURCE_LIMIT_EXCEEDED, NULL,
                          "there is no memory to load it; that is not tried again for %lld ms",
                          (long long)(entry->hold_ms - now_ms));

@@ -118,4 +118,5 @@ int64_t model_table_loading_bytes(const struct model_table *table); /* of what c
 bool model_table_is_unloading(const struct model_table *table);     /* something goes */
 /* Of those that are loaded or being loaded and stay for ever. */
 int64_t model_table_pinned_bytes(const struct model_table *table);
-bool model_table_is_idle(const struct model_entry *entry); /* READY without jobs */
+bool model_table_is_idle(const struct model_entry *entry);                 /* READY without jobs */
+bool model_table_is_held(const struct model_entry *entry, int64_t now_ms); /* see hold_ms */

@@ -35,10 +35,12 @@ static void tell_model(struct models *models, size_t index, int64_t now_ms, stru
         out->load_percent = 100;
         out->slots = runner_engine_info(model->runner)->slots;
     }
-    if (entry->state != MODEL_FAILED)
+    bool held = model_table_is_held(entry, now_ms);
+    if (entry->state != MODEL_FAILED && !held)
         return;
-    if (entry->retry_ms < INT64_MAX)
-        out->retry_ms = entry->retry_ms > now_ms ? entry->retry_ms - now_ms : 0;
+    int64_t retry_ms = held ? entry->hold_ms : entry->retry_ms;
+    if (retry_ms < INT64_MAX)
+        out->retry_ms = retry_ms > now_ms ? retry_ms - now_ms : 0;
     const char *why = model->why.message;
     memcpy(out->error, why, utf8_valid_prefix(why, strnlen(why, MODEL_ERROR_MAX), NULL));
 }

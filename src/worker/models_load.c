@@ -203,8 +203,7 @@ static void refuse_load(struct model *model, const struct host_memory *room) {
     struct host_memory need = host_memory_of(model);
     bool by_own = need.own > room->own;
     int64_t bytes = by_own ? need.own : need.all, left = by_own ? room->own : room->all;
-    struct error error;
-    error_set(&error, STATUS_RESOURCE_LIMIT_EXCEEDED, NULL,
+    error_set(&model->why, STATUS_RESOURCE_LIMIT_EXCEEDED, NULL,
               "model %s takes about %lld MB%s, and the worker may take %lld MB more until it is at its hard "
               "limit of memory",
               model->source.name, (long long)(bytes >> 20), by_own ? " beside its file" : "",
@@ -212,7 +211,7 @@ static void refuse_load(struct model *model, const struct host_memory *room) {
     log_warn("no memory to load a model", F_STR("model", model->source.name), F_INT("bytes", bytes),
              F_INT("room", left), F_INT("jobs_waiting", load_line_count(&model->line)));
     model_table_refused(&model->models->table, model->index, clock_ms());
-    model_end_line(model, &error);
+    model_end_line(model, &model->why);
 }
 
 static void drop_pages_of_unloaded(struct models *models) {

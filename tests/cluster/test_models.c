@@ -132,7 +132,7 @@ static void where_nothing_is_loaded_on_demand_the_client_is_told_at_once(void **
     struct call call = cluster_call(&cluster, "POST", "/v1/chat/completions", CHAT);
     assert_int_equal(call.status, 503);
     assert_non_null(strstr(call.reply, "MODEL_NOT_LOADED"));
-    assert_non_null(strstr(call.reply, "1 have it unloaded and load none on demand"));
+    assert_non_null(strstr(call.reply, "1 have it unloaded and do not load it now"));
     call_release(&call);
     cluster_stop_idle(&cluster);
 }

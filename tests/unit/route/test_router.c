@@ -91,9 +91,8 @@ static void only_eligible_workers_are_picked(void **state) {
     registry_unreachable(&fleet.registry, silent, ignore_change, NULL);
     assert_null(pick(&fleet, "m", NULL, &error));
     assert_int_equal(error.status, STATUS_NO_WORKERS_AVAILABLE);
-    assert_non_null(
-        strstr(error.message,
-               "1 still loading it, 0 have it unloaded and load none on demand, 1 failed to load it"));
+    assert_non_null(strstr(
+        error.message, "1 still loading it, 0 have it unloaded and do not load it now, 1 failed to load it"));
     struct registry_worker *good = add(&fleet, "good", 4, MODEL_READY, WORKER_PHASE_READY);
     for (int i = 0; i < 100; i++)
         assert_ptr_equal(pick(&fleet, "m", NULL, &error), good);

@@ -238,6 +238,8 @@ static void a_model_is_loaded_only_while_memory_lasts(void **state) {
     assert_int_equal(model_now(1).state, MODEL_UNLOADED);
     use_memory(20);
     assert_false(model_now(1).on_demand);
+    assert_in_range(model_now(1).retry_ms, 1, 1000);
+    assert_non_null(strstr(model_now(1).error, "13 MB more"));
     send_text(2, "other", "[reply 4]"); /* of a controller that does not know yet */
     harness_wait_ends(&w.harness, 3);
     assert_int_equal(w.harness.seen[2].status, STATUS_RESOURCE_LIMIT_EXCEEDED);
