@@ -1,7 +1,7 @@
 /* Jobs and cancels.
  *
- *   job
- * {"v":1,"request":"chatcmpl-x","controller":"c1","incarnation":"k3","attempt":1,"remaining_ms":30000,"now_s":1700000000,
+ *   job {"v":1,"request":"chatcmpl-x","controller":"c1","incarnation":"k3","attempt":1,
+ *            "remaining_ms":30000,"now_s":1700000000,
  *            "chat":{"model":"m","messages":[...],"temperature":1,"top_p":1,"min_p":0,"top_k":0,
  *                    "presence_penalty":0,"frequency_penalty":0,"seed":"7","max_tokens":0,"stop":["..."],
  *                    "priority":1,"stream":true,"session_id":"..."},

@@ -20,7 +20,7 @@ struct models_env {
     void (*on_change)(void *arg); /* the state of a model is another one */
     /* Bytes that may be taken now; in `own`, those that are not mapped from files. INT64_MAX: not known. */
     int64_t (*memory_room)(int64_t *own, void *arg);
-    bool has_gpu;
+    bool has_gpu; /* with memory of its own */
     void *arg;
 };
 

@@ -412,6 +412,15 @@ static int64_t memory_room(int64_t *own, void *arg) {
     return resource_watch_room(&worker->resources, own);
 }
 
+/* Integrated ones compute in the memory of the host. */
+static bool has_gpu_memory(const struct worker_hardware *hardware) {
+    for (size_t i = 0; i < hardware->gpu_count; i++) {
+        if (!hardware->gpus[i].integrated)
+            return true;
+    }
+    return false;
+}
+
 static struct models *make_models(struct worker *worker) {
     int64_t limit = resource_watch_limit(&worker->resources), bytes = worker->hardware.memory_bytes;
     if (limit < INT64_MAX && (bytes == 0 || limit < bytes))
@@ -428,7 +437,7 @@ static struct models *make_models(struct worker *worker) {
         .on_done = on_job_done,
         .on_change = on_models_change,
         .memory_room = memory_room,
-        .has_gpu = worker->hardware.gpu_count > 0,
+        .has_gpu = has_gpu_memory(&worker->hardware),
         .arg = worker,
     };
     return models_new(&env);
