@@ -228,7 +228,8 @@ static bool load_if_memory_lasts(struct model *model) {
     struct model_table *table = &models->table;
     struct host_memory room;
     bool fits = has_room(model, &room);
-    if (!fits) { /* what is kept of files without need may be what is missing */
+    bool others_move = model_table_loading_bytes(table) > 0 || model_table_is_unloading(table);
+    if (!fits && !others_move) { /* what is kept of files without need may be what is missing */
         drop_pages_of_unloaded(models);
         fits = has_room(model, &room);
     }
@@ -237,7 +238,7 @@ static bool load_if_memory_lasts(struct model *model) {
         return true;
     }
     models->needs_memory = !table->config.on_demand;
-    if (!table->config.on_demand || model_table_loading_bytes(table) > 0 || model_table_is_unloading(table))
+    if (!table->config.on_demand || others_move)
         return false;
     size_t spare = model_entry_of(model)->jobs > 0 ? model_table_find_spare(table, false) : table->count;
     if (spare == table->count) {

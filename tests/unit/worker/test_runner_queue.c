@@ -196,12 +196,16 @@ static void all_waiting_jobs_can_be_cancelled_at_once(void **state) {
     assert_int_equal(load_now().queued, 0);
 }
 
-static void an_idle_engine_waits_for_a_second_job_if_told_to(void **state) {
-    (void)state;
+static void start_waiting_for_two(int64_t timeout_ms) {
     t.harness.config.worker.min_batch_size = 2;
-    t.harness.config.worker.batch_timeout_ms = 1000;
+    t.harness.config.worker.batch_timeout_ms = timeout_ms;
     t.harness.config.worker.adaptive_timeout = false;
     start();
+}
+
+static void an_idle_engine_waits_for_a_second_job_if_told_to(void **state) {
+    (void)state;
+    start_waiting_for_two(1000);
     gate_close();
     submit_text(0, "hello");
     harness_wait(&t.harness, prompts_made, &(int){1});
@@ -216,10 +220,7 @@ static void an_idle_engine_waits_for_a_second_job_if_told_to(void **state) {
 
 static void a_lone_job_is_begun_when_the_batch_timeout_is_over(void **state) {
     (void)state;
-    t.harness.config.worker.min_batch_size = 2;
-    t.harness.config.worker.batch_timeout_ms = 40;
-    t.harness.config.worker.adaptive_timeout = false;
-    start();
+    start_waiting_for_two(40);
     int64_t begun_ms = clock_ms();
     submit_text(0, "hello");
     wait_done(1);
@@ -229,10 +230,7 @@ static void a_lone_job_is_begun_when_the_batch_timeout_is_over(void **state) {
 
 static void the_engine_does_not_wait_until_a_job_is_too_late(void **state) {
     (void)state;
-    t.harness.config.worker.min_batch_size = 2;
-    t.harness.config.worker.batch_timeout_ms = 1000;
-    t.harness.config.worker.adaptive_timeout = false;
-    start();
+    start_waiting_for_two(1000);
     struct wire_job wire = harness_job(0, "hello");
     wire.remaining_ms = 900;
     submit(&wire);
@@ -242,10 +240,7 @@ static void the_engine_does_not_wait_until_a_job_is_too_late(void **state) {
 
 static void a_job_can_be_cancelled_while_the_engine_waits_for_more(void **state) {
     (void)state;
-    t.harness.config.worker.min_batch_size = 2;
-    t.harness.config.worker.batch_timeout_ms = 1000;
-    t.harness.config.worker.adaptive_timeout = false;
-    start();
+    start_waiting_for_two(1000);
     int64_t begun_ms = clock_ms();
     struct job *job = submit_text(0, "hello");
     harness_wait(&t.harness, prompts_made, &(int){1});
@@ -259,10 +254,7 @@ static void a_job_can_be_cancelled_while_the_engine_waits_for_more(void **state)
 static void after_the_only_job_has_left_the_next_one_is_waited_beside_as_long_as_any(void **state) {
     (void)state;
     enum { TIMEOUT_MS = 300 };
-    t.harness.config.worker.min_batch_size = 2;
-    t.harness.config.worker.batch_timeout_ms = TIMEOUT_MS;
-    t.harness.config.worker.adaptive_timeout = false;
-    start();
+    start_waiting_for_two(TIMEOUT_MS);
     submit_text(0, "hello");
     submit_text(1, "hello");
     wait_done(2);

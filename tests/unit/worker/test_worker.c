@@ -124,11 +124,7 @@ static void a_job_with_a_readable_head_is_answered_though_invalid(void **state) 
 
 static void a_cancel_ends_a_running_job_and_frees_its_place(void **state) {
     (void)state;
-    begin_ready();
-    gate_close();
-    send_text(0, "fake", "[reply 400]");
-    harness_wait_starts(&w.harness, 1);
-    gate_wait_arrival();
+    begin_at_gate("[reply 400]");
     send_cancel(0);
     harness_settle(&w.harness);
     gate_permit(1);

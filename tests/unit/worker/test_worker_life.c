@@ -111,11 +111,7 @@ static void the_drain_limit_answers_the_rest(void **state) {
 
 static void a_hung_engine_does_not_stop_the_drain(void **state) {
     (void)state;
-    begin_ready();
-    gate_close();
-    send_text(0, "fake", "hello");
-    harness_wait_starts(&w.harness, 1);
-    gate_wait_arrival();
+    begin_at_gate("hello");
     worker_drain(w.worker, 1, on_drained, NULL);
     wait_count(&w.drained, 1);
     harness_settle(&w.harness);
@@ -160,10 +156,7 @@ static void a_drained_worker_that_is_told_to_resume_registers_and_takes_jobs(voi
 static void what_runs_goes_on_when_a_drain_is_called_off(void **state) {
     (void)state;
     w.harness.config.worker.drain_timeout_ms = 50;
-    begin_ready();
-    gate_close();
-    send_text(0, "fake", "hello");
-    harness_wait_starts(&w.harness, 1);
+    begin_at_gate("hello");
     send_control(WIRE_CONTROL_DRAIN);
     wait_phase(WORKER_PHASE_DRAINING);
     send_control(WIRE_CONTROL_RESUME);
@@ -180,10 +173,7 @@ static void what_runs_goes_on_when_a_drain_is_called_off(void **state) {
 
 static void a_worker_that_stops_does_not_resume(void **state) {
     (void)state;
-    begin_ready();
-    gate_close();
-    send_text(0, "fake", "hello");
-    harness_wait_starts(&w.harness, 1);
+    begin_at_gate("hello");
     worker_drain(w.worker, 60000, on_drained, NULL);
     assert_false(worker_resume(w.worker));
     send_control(WIRE_CONTROL_RESUME);
@@ -313,10 +303,7 @@ static void of_a_controller_that_started_anew_only_the_old_jobs_end(void **state
 
 static void a_drain_from_afar_does_not_put_off_the_end(void **state) {
     (void)state;
-    begin_ready();
-    gate_close();
-    send_text(0, "fake", "[reply 5]");
-    harness_wait_starts(&w.harness, 1);
+    begin_at_gate("[reply 5]");
     worker_drain(w.worker, 100, on_drained, NULL);
     send_control(WIRE_CONTROL_DRAIN); /* with its own limit of 30 s */
     wait_count(&w.drained, 1);

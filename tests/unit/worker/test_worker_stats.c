@@ -52,11 +52,7 @@ static void accepted_jobs_learn_their_place_and_the_books_tell_of_the_queue(void
 
 static void progress_grows_with_the_steps(void **state) {
     (void)state;
-    begin_ready();
-    gate_close();
-    send_text(0, "fake", "[reply 400]");
-    harness_wait_starts(&w.harness, 1);
-    gate_wait_arrival();
+    begin_at_gate("[reply 400]");
     uint64_t before = info_now().load.progress;
     assert_int_equal(info_now().load.running, 1);
     gate_permit(3);

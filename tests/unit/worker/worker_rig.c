@@ -139,6 +139,14 @@ void send_text(int index, const char *model, const char *text) {
     send_job(&job);
 }
 
+void begin_at_gate(const char *text) {
+    begin_ready();
+    gate_close();
+    send_text(0, "fake", text);
+    harness_wait_starts(&w.harness, 1);
+    gate_wait_arrival();
+}
+
 void send_cancel(int index) {
     struct wire_cancel cancel = {.attempt = 1};
     snprintf(cancel.request_id, sizeof cancel.request_id, "r%d", index);

@@ -31,6 +31,8 @@ void new_worker(void);
 void start_worker(void);
 void begin(void);
 void begin_ready(void);
+/* Ready, and job 0 has a slot, with its first step at the closed gate. */
+void begin_at_gate(const char *text);
 void on_drained(void *arg); /* counts in w.drained */
 
 /* Until a counter of `w` has reached the value. */
